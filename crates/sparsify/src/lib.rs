@@ -1,0 +1,1 @@
+//! Structural pruning: dependency graph, importance, plan and surgery.
