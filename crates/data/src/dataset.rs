@@ -1,0 +1,441 @@
+//! A data set: images with their contributors.
+
+use crate::folder;
+use crate::pack::{self, Layout, PackDescription};
+use crate::source::{PixelCache, Source};
+use crate::table::{Row, Table};
+use crate::{ContributorKey, DataError, Selection, Split, View};
+use image::RgbImage;
+use removal::Coalition;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use streams::Streams;
+
+/// Names listed in a message at most.
+const NAMES_IN_MESSAGES: usize = 12;
+
+/// Somebody who supplied images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contributor {
+    /// The values of the key columns, joined with " / ".
+    pub name: String,
+    /// Numbers of the contributor's images in the data set, ascending.
+    pub images: Vec<usize>,
+}
+
+/// How to open a data set whose kind is not known beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenOptions {
+    /// Columns that make a contributor.
+    pub key: ContributorKey,
+    /// Side to which images are cropped and resized; needed where files differ in size.
+    pub resolution: Option<u32>,
+    /// Side of a pack's tiles, where neither `pack.toml` nor the usual 44 columns say it.
+    pub tile: Option<u32>,
+    /// Tiles a row of a pack's sheet.
+    pub columns: Option<u32>,
+}
+
+/// Images, numbered from 0 in the order of their table, with the contributors who supplied them, sorted by name.
+///
+/// A data set is cheap to clone, and so are selections of it: all share one table and one cache of pixels. Sheets are
+/// decoded when opened; files are read when first used and kept as 8-bit RGB. The rules for colours and sizes are those
+/// of [the crate](crate#pixels).
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    table: Arc<Table>,
+    pixels: Arc<PixelCache>,
+    description: Option<Arc<PackDescription>>,
+    key: ContributorKey,
+    /// Table row of every image.
+    rows: Arc<[usize]>,
+    /// Contributor of every image.
+    owners: Arc<[usize]>,
+    contributors: Arc<[Contributor]>,
+    hash: Arc<OnceLock<String>>,
+}
+
+impl Dataset {
+    /// Opens a pack (its folder with `pack.toml`, its CSV or its PNG), a CSV with a `file` column, or a folder of
+    /// contributors' folders.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::open_pack`], [`Dataset::open_table`] and [`Dataset::open_folder`].
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        let layout = Layout { tile: options.tile, columns: options.columns };
+        if path.is_dir() && !path.join(pack::DESCRIPTION_FILE).is_file() {
+            return Self::open_folder(path, &options.key, options.resolution);
+        }
+        let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        if is_csv && !path.with_extension("png").is_file() {
+            return Self::open_table(path, &options.key, options.resolution);
+        }
+        if !path.exists() {
+            return Err(DataError::NotADataset { path: path.to_owned() });
+        }
+        Self::from_pack(path, layout, &options.key, options.resolution)
+    }
+
+    /// Opens a pack: its folder with `pack.toml`, its CSV or its PNG. A CSV and PNG without a `pack.toml` have 44 tiles a
+    /// row. The column `index` of the table, where it has one, is the number of the tile; otherwise row k is tile k.
+    ///
+    /// # Errors
+    /// Files that cannot be read or decoded, a table with faulty or repeated rows or rows without a tile, a key column that
+    /// does not exist or is empty somewhere, and fewer than two contributors.
+    pub fn open_pack(path: impl AsRef<Path>, key: &ContributorKey) -> Result<Self, DataError> {
+        Self::from_pack(path.as_ref(), Layout::default(), key, None)
+    }
+
+    /// Opens `dir/contributor/**/*.png|jpg|jpeg`: each folder below `dir` is a contributor (column `contributor`). Hidden
+    /// files and files that are no images are ignored.
+    ///
+    /// With a `resolution` nothing but the names is read yet; without one, the headers are, since all images must have one
+    /// size.
+    ///
+    /// # Errors
+    /// Unreadable folders, images of other formats, images outside of a contributor's folder, contributors without images,
+    /// fewer than two contributors, and different sizes when `resolution` is not given.
+    pub fn open_folder(
+        dir: impl AsRef<Path>,
+        key: &ContributorKey,
+        resolution: Option<u32>,
+    ) -> Result<Self, DataError> {
+        let (table, source) = folder::open_folder(dir.as_ref(), resolution)?;
+        Self::build(table, source, None, key, resolution)
+    }
+
+    /// Opens a CSV whose column `file` names an image in each row, relative to the table's folder and below it.
+    ///
+    /// # Errors
+    /// Faulty or repeated rows, rows without a file or whose path leads elsewhere, key columns that do not exist or are
+    /// empty somewhere, fewer than two contributors, and different sizes when `resolution` is not given.
+    pub fn open_table(
+        path: impl AsRef<Path>,
+        key: &ContributorKey,
+        resolution: Option<u32>,
+    ) -> Result<Self, DataError> {
+        let (table, source) = folder::open_table(path.as_ref(), resolution)?;
+        Self::build(table, source, None, key, resolution)
+    }
+
+    /// A data set of images in memory: pairs of contributor and 8-bit RGB pixels `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// Pixels that are not `3 * width * height` bytes, no images, or fewer than two contributors.
+    pub fn from_images(
+        (width, height): (u32, u32),
+        images: impl IntoIterator<Item = (impl Into<String>, Vec<u8>)>,
+    ) -> Result<Self, DataError> {
+        let expected = 3 * width as usize * height as usize;
+        let (mut rows, mut decoded) = (Vec::new(), Vec::new());
+        for (index, (contributor, bytes)) in images.into_iter().enumerate() {
+            let found = bytes.len();
+            let image =
+                RgbImage::from_raw(width, height, bytes).filter(|_| found == expected && expected > 0);
+            decoded.push(image.ok_or(DataError::PixelCount { index, found, expected, width, height })?);
+            rows.push(Row { line: 0, fields: vec![contributor.into()] });
+        }
+        let path = PathBuf::from("(images in memory)");
+        if rows.is_empty() {
+            return Err(DataError::NoImages { path, remedy: "give some".to_owned() });
+        }
+        let table = Table { path, columns: vec!["contributor".to_owned()], rows };
+        let source = Source::Memory { images: decoded, size: (width, height) };
+        Self::build(table, source, None, &ContributorKey::default(), None)
+    }
+
+    fn from_pack(
+        path: &Path,
+        layout: Layout,
+        key: &ContributorKey,
+        resolution: Option<u32>,
+    ) -> Result<Self, DataError> {
+        let (table, source, description) = pack::open(path, layout)?;
+        Self::build(table, source, description, key, resolution)
+    }
+
+    fn build(
+        table: Table,
+        source: Source,
+        description: Option<PackDescription>,
+        key: &ContributorKey,
+        resolution: Option<u32>,
+    ) -> Result<Self, DataError> {
+        let pixels = PixelCache::new(Arc::new(source), resolution, table.rows.len())?;
+        let rows: Vec<usize> = (0..table.rows.len()).collect();
+        Self::group(Arc::new(table), Arc::new(pixels), description.map(Arc::new), key.clone(), rows)
+    }
+
+    /// Groups rows by contributor.
+    fn group(
+        table: Arc<Table>,
+        pixels: Arc<PixelCache>,
+        description: Option<Arc<PackDescription>>,
+        key: ContributorKey,
+        rows: Vec<usize>,
+    ) -> Result<Self, DataError> {
+        let values = table.key_values(&key)?;
+        let mut groups: BTreeMap<String, (&[&str], Vec<usize>)> = BTreeMap::new();
+        for (image, &row) in rows.iter().enumerate() {
+            let name = ContributorKey::name(&values[row]);
+            let (of, images) = groups.entry(name.clone()).or_insert((&values[row], Vec::new()));
+            if *of != values[row].as_slice() {
+                return Err(DataError::AmbiguousName {
+                    path: table.path.clone(),
+                    name,
+                    key: key.to_string(),
+                });
+            }
+            images.push(image);
+        }
+        let contributors: Arc<[Contributor]> =
+            groups.into_iter().map(|(name, (_, images))| Contributor { name, images }).collect();
+        if let [only] = &*contributors {
+            let contributor = only.name.clone();
+            return Err(DataError::OneContributor {
+                path: table.path.clone(),
+                contributor,
+                key: key.to_string(),
+            });
+        }
+        let mut owners = vec![0; rows.len()];
+        for (contributor, Contributor { images, .. }) in contributors.iter().enumerate() {
+            images.iter().for_each(|&image| owners[image] = contributor);
+        }
+        let (rows, owners) = (rows.into(), owners.into());
+        Ok(Self { table, pixels, description, key, rows, owners, contributors, hash: Arc::default() })
+    }
+
+    /// The data set with the contributors and images of a selection only, numbered anew.
+    ///
+    /// # Errors
+    /// Unknown columns, values and names, named contributors without images left, more contributors asked for than there
+    /// are, and fewer than two left.
+    pub fn select(&self, selection: &Selection) -> Result<Self, DataError> {
+        let mut kept: Vec<bool> = vec![true; self.len()];
+        for (column, values) in &selection.filter {
+            self.check_values(column, values)?;
+            let place = self.table.column(column)?;
+            for (image, kept) in kept.iter_mut().enumerate() {
+                *kept &= values.contains(&self.table.rows[self.rows[image]].fields[place]);
+            }
+        }
+        let left =
+            |contributor: &Contributor| contributor.images.iter().filter(|&&image| kept[image]).count();
+        let smallest = selection.min_images.unwrap_or(1).max(1);
+        let mut chosen: Vec<(usize, usize)> = Vec::new();
+        let names: Option<BTreeSet<&str>> =
+            selection.names.as_ref().map(|names| names.iter().map(String::as_str).collect());
+        if let Some(unknown) = names.iter().flatten().find(|&&name| self.contributor(name).is_none()) {
+            return Err(self.unknown_contributor(unknown));
+        }
+        for (number, contributor) in self.contributors.iter().enumerate() {
+            if names.as_ref().is_some_and(|names| !names.contains(contributor.name.as_str())) {
+                continue;
+            }
+            match left(contributor) {
+                images if images >= smallest => chosen.push((number, images)),
+                0 if names.is_some() => {
+                    return Err(DataError::ContributorWithoutImages {
+                        contributor: contributor.name.clone(),
+                        reason: "left after the filters".to_owned(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        if let Some(asked) = selection.largest {
+            if asked > chosen.len() {
+                let conditional = *selection != Selection::largest(asked);
+                let condition = if conditional { " after the other conditions" } else { "" }.to_owned();
+                return Err(DataError::NotEnoughContributors { asked, available: chosen.len(), condition });
+            }
+            chosen.sort_by_key(|&(number, images)| (std::cmp::Reverse(images), number));
+            chosen.truncate(asked);
+        }
+        if chosen.is_empty() {
+            let remedy = "no contributor is left after the selection; loosen it".to_owned();
+            return Err(DataError::NoImages { path: self.table.path.clone(), remedy });
+        }
+        let chosen: BTreeSet<usize> = chosen.into_iter().map(|(number, _)| number).collect();
+        let images = (0..self.len()).filter(|&image| kept[image] && chosen.contains(&self.owners[image]));
+        let rows = images.map(|image| self.rows[image]).collect();
+        Self::group(
+            Arc::clone(&self.table),
+            Arc::clone(&self.pixels),
+            self.description.clone(),
+            self.key.clone(),
+            rows,
+        )
+    }
+
+    fn check_values(&self, column: &str, values: &[String]) -> Result<(), DataError> {
+        let place = self.table.column(column)?;
+        let existing: BTreeSet<&str> =
+            self.rows.iter().map(|&row| self.table.rows[row].fields[place].as_str()).collect();
+        match values.iter().find(|value| !existing.contains(value.as_str())) {
+            None => Ok(()),
+            Some(value) => Err(DataError::UnknownValue {
+                column: column.to_owned(),
+                value: value.clone(),
+                available: listed(existing.into_iter()),
+            }),
+        }
+    }
+
+    fn unknown_contributor(&self, name: &str) -> DataError {
+        let hint = format!("there are {}", listed(self.contributors.iter().map(|other| other.name.as_str())));
+        DataError::UnknownContributor { contributor: name.to_owned(), key: self.key.to_string(), hint }
+    }
+
+    /// The data set with every image cropped to its central square and resized to `resolution` pixels a side.
+    ///
+    /// # Errors
+    /// [`DataError::Resolution`] for 0 and for more than 4096.
+    pub fn resized(&self, resolution: u32) -> Result<Self, DataError> {
+        let source = Arc::clone(self.pixels.source());
+        let pixels = PixelCache::new(source, Some(resolution), self.pixels.rows())?;
+        Ok(Self { pixels: Arc::new(pixels), hash: Arc::default(), ..self.clone() })
+    }
+
+    /// The contributors, sorted by name: contributor i is member i of a coalition.
+    pub fn contributors(&self) -> &[Contributor] {
+        &self.contributors
+    }
+
+    /// The number of the contributor with this name.
+    pub fn contributor(&self, name: &str) -> Option<usize> {
+        self.contributors.binary_search_by(|contributor| contributor.name.as_str().cmp(name)).ok()
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no images: never, since every data set has at least two contributors.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The number of the contributor who supplied an image.
+    pub fn owner(&self, image: usize) -> Option<usize> {
+        self.owners.get(image).copied()
+    }
+
+    /// The columns of the table.
+    pub fn columns(&self) -> &[String] {
+        &self.table.columns
+    }
+
+    /// The value of an image in a column of the table.
+    pub fn field(&self, image: usize, column: &str) -> Option<&str> {
+        let place = self.table.columns.iter().position(|name| name == column)?;
+        Some(&self.table.rows[*self.rows.get(image)?].fields[place])
+    }
+
+    /// The columns that make a contributor.
+    pub fn key(&self) -> &ContributorKey {
+        &self.key
+    }
+
+    /// The table or folder that the data set was opened from.
+    pub fn path(&self) -> &Path {
+        &self.table.path
+    }
+
+    /// The pack's `pack.toml`: licence and credit.
+    pub fn description(&self) -> Option<&PackDescription> {
+        self.description.as_deref()
+    }
+
+    /// Width and height of every image in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.pixels.size()
+    }
+
+    /// 8-bit RGB `[height, width, 3]` of an image, read now if it was not used before.
+    ///
+    /// # Errors
+    /// [`DataError::ImageOutOfRange`], and files that cannot be read or decoded.
+    pub fn image(&self, image: usize) -> Result<Arc<[u8]>, DataError> {
+        let row = self.rows.get(image).ok_or(DataError::ImageOutOfRange { index: image, len: self.len() })?;
+        self.pixels.image(*row)
+    }
+
+    /// Reads every image now, so that a faulty file is found before a long run and not in its middle.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or decoded.
+    pub fn preload(&self) -> Result<(), DataError> {
+        (0..self.len()).try_for_each(|image| self.image(image).map(drop))
+    }
+
+    /// All images.
+    pub fn all(&self) -> View {
+        View::new(self.clone(), (0..self.len()).collect())
+    }
+
+    /// The images of a coalition's members: numbers only, never a copy of pixels.
+    ///
+    /// # Errors
+    /// [`DataError::CoalitionSize`] for a coalition over another number of contributors.
+    pub fn view(&self, coalition: &Coalition) -> Result<View, DataError> {
+        self.all().restricted_to(coalition)
+    }
+
+    /// Splits every contributor's images into training and held-out ones: see [`Split`].
+    ///
+    /// # Errors
+    /// A fraction outside of [0, 1); a contributor with one image where the fraction is above 0.
+    pub fn split(&self, held_out_fraction: f64, streams: &Streams) -> Result<Split, DataError> {
+        Split::of(self, held_out_fraction, streams)
+    }
+
+    /// Hexadecimal SHA-256 of everything that determines the images and contributors: for a pack its table, sheet and tile
+    /// layout, for files their names and bytes, and then the key, the resolution, and the selected images with their
+    /// contributors. The ways by which a selection was written down do not matter, nor does the place of the files.
+    ///
+    /// Kept once computed; for files, every selected file is read.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn content_hash(&self) -> Result<String, DataError> {
+        if let Some(hash) = self.hash.get() {
+            return Ok(hash.clone());
+        }
+        let mut hash = Sha256::new();
+        hash.update(b"tribute data v1");
+        self.pixels.source().hash_into(&self.rows, &mut hash)?;
+        let (width, height) = self.pixels.size();
+        for number in [width, height, u32::from(self.pixels.resolution().is_some())] {
+            hash.update(number.to_le_bytes());
+        }
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        text(&self.key.to_string());
+        for (image, row) in self.rows.iter().enumerate() {
+            text(&row.to_string());
+            text(&self.contributors[self.owners[image]].name);
+        }
+        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Ok(self.hash.get_or_init(|| hash).clone())
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMES_IN_MESSAGES);
+    let shown: Vec<&str> = names.take(NAMES_IN_MESSAGES).collect();
+    match more {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

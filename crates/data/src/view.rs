@@ -1,0 +1,113 @@
+//! Some of a data set's images: coalitions and splits.
+
+use crate::batches::{Batches, ImageBatch};
+use crate::{DataError, Dataset};
+use removal::Coalition;
+use std::ops::Range;
+use std::sync::Arc;
+use streams::{Streams, permutation};
+
+/// Some of a data set's images, by number in ascending order. Pixels are never copied.
+#[derive(Debug, Clone)]
+pub struct View {
+    dataset: Dataset,
+    indices: Arc<[usize]>,
+}
+
+impl View {
+    /// `indices` ascend and are below the data set's length.
+    pub(crate) fn new(dataset: Dataset, indices: Vec<usize>) -> Self {
+        Self { dataset, indices: indices.into() }
+    }
+
+    /// The data set that the images belong to.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Numbers of the images in the data set, ascending.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there are no images: the view of an empty coalition.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Those images that members of a coalition supplied.
+    ///
+    /// # Errors
+    /// [`DataError::CoalitionSize`] for a coalition over another number of contributors.
+    pub fn restricted_to(&self, coalition: &Coalition) -> Result<View, DataError> {
+        let contributors = self.dataset.contributors().len();
+        if coalition.n() != contributors {
+            return Err(DataError::CoalitionSize { coalition: coalition.n(), dataset: contributors });
+        }
+        let remains =
+            |&image: &usize| self.dataset.owner(image).is_some_and(|owner| coalition.contains(owner));
+        let indices = self.indices.iter().copied().filter(remains).collect();
+        Ok(View::new(self.dataset.clone(), indices))
+    }
+
+    /// The images at the given places of the view, in order and unflipped: for measuring rather than training. Places
+    /// beyond the last are left out.
+    ///
+    /// # Errors
+    /// Files that cannot be read or decoded.
+    pub fn load(&self, places: Range<usize>) -> Result<ImageBatch, DataError> {
+        let end = places.end.min(self.len());
+        let indices = &self.indices[places.start.min(end)..end];
+        ImageBatch::read(&self.dataset, indices, |_| false)
+    }
+
+    /// Shuffled training batches; with `flip`, each image is mirrored left to right with probability 1/2.
+    ///
+    /// # Errors
+    /// [`DataError::EmptyView`] where there are no images.
+    pub fn batches(&self, streams: Streams, flip: bool) -> Result<Batches, DataError> {
+        Batches::new(self.clone(), streams, flip)
+    }
+}
+
+/// Every contributor's images, divided into those to train on and those held out.
+///
+/// Of a contributor's m images round(fraction m) are held out, but at least one and at most m - 1 where the fraction is
+/// above 0. Which ones depends on the seed and the contributor's name alone (stream `held out <name>`), never on the other
+/// contributors.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// Images to train on: at least one a contributor.
+    pub train: View,
+    /// Images held out: empty where the fraction is 0.
+    pub held_out: View,
+}
+
+impl Split {
+    pub(crate) fn of(dataset: &Dataset, fraction: f64, streams: &Streams) -> Result<Self, DataError> {
+        if !(0.0..1.0).contains(&fraction) {
+            return Err(DataError::HeldOutFraction { fraction });
+        }
+        let mut held_out = Vec::new();
+        if fraction > 0.0 {
+            for contributor in dataset.contributors() {
+                let images = contributor.images.len();
+                if images < 2 {
+                    return Err(DataError::TooFewToSplit { contributor: contributor.name.clone(), images });
+                }
+                let count = ((fraction * images as f64).round() as usize).clamp(1, images - 1);
+                let order =
+                    permutation(&mut streams.rng(&format!("held out {}", contributor.name), 0), images);
+                held_out.extend(order[..count].iter().map(|&place| contributor.images[place]));
+            }
+            held_out.sort_unstable();
+        }
+        let train = (0..dataset.len()).filter(|image| held_out.binary_search(image).is_err()).collect();
+        Ok(Self { train: View::new(dataset.clone(), train), held_out: View::new(dataset.clone(), held_out) })
+    }
+}
