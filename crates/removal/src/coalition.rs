@@ -170,3 +170,92 @@ impl<'de> Deserialize<'de> for Coalition {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn coalitions() -> impl Strategy<Value = (usize, BTreeSet<usize>)> {
+        (1usize..300).prop_flat_map(|n| (Just(n), proptest::collection::btree_set(0..n, 0..=n)))
+    }
+
+    proptest! {
+        #[test]
+        fn holds_exactly_its_members((n, members) in coalitions()) {
+            let coalition = Coalition::from_members(n, members.iter().copied()).unwrap();
+            prop_assert_eq!(coalition.members().collect::<BTreeSet<_>>(), members.clone());
+            prop_assert_eq!(coalition.len(), members.len());
+            prop_assert_eq!(coalition.is_empty(), members.is_empty());
+            prop_assert_eq!(coalition.is_full(), members.len() == n);
+            prop_assert_eq!(coalition.indicator().iter().sum::<f64>(), members.len() as f64);
+            prop_assert!((0..n + 70).all(|i| coalition.contains(i) == members.contains(&i)));
+            let complement = coalition.complement();
+            prop_assert!((0..n).all(|i| complement.contains(i) != coalition.contains(i)));
+            prop_assert_eq!(complement.len(), n - members.len());
+            prop_assert_eq!(complement.complement(), coalition);
+        }
+
+        #[test]
+        fn text_and_serde_round_trip((n, members) in coalitions()) {
+            let coalition = Coalition::from_members(n, members).unwrap();
+            prop_assert_eq!(&coalition.to_string().parse::<Coalition>().unwrap(), &coalition);
+            let json = serde_json::to_string(&coalition).unwrap();
+            prop_assert_eq!(&json, &format!("\"{coalition}\""));
+            prop_assert_eq!(&serde_json::from_str::<Coalition>(&json).unwrap(), &coalition);
+            prop_assert_eq!(&serde_json::from_reader::<_, Coalition>(json.as_bytes()).unwrap(), &coalition);
+        }
+
+        #[test]
+        fn text_of_one_length_sorts_as_coalitions(n in 1usize..200, a in any::<[u64; 4]>(), b in any::<[u64; 4]>()) {
+            let pick = |bits: [u64; 4]| {
+                Coalition::from_members(n, (0..n).filter(|i| bits[i / 64] >> (i % 64) & 1 == 1)).unwrap()
+            };
+            let (a, b) = (pick(a), pick(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn reading_any_text_never_panics(text in "[0-9:a-gx ]{0,20}") {
+            if let Ok(coalition) = text.parse::<Coalition>() {
+                prop_assert_eq!(coalition.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_a_number_with_one_bit_a_contributor() {
+        assert_eq!(Coalition::from_members(12, [0, 11]).unwrap().to_string(), "12:801");
+        assert_eq!(Coalition::from_members(65, [64]).unwrap().to_string(), "65:10000000000000000");
+        assert_eq!(Coalition::full(5).to_string(), "5:1f");
+        assert_eq!(Coalition::empty(0).to_string(), "0:");
+        assert_eq!("0:".parse::<Coalition>().unwrap(), Coalition::full(0));
+    }
+
+    #[test]
+    fn refuses_text_that_is_no_coalition() {
+        for (text, reason) in [
+            ("51f", "there is no colon"),
+            ("x:1f", "plain number"),
+            ("+5:1f", "plain number"),
+            ("05:1f", "plain number"),
+            ("99999999999999999999999:0", "too large"),
+            ("5:f", "one hexadecimal digit for every four"),
+            ("18446744073709551615:0", "one hexadecimal digit for every four"),
+            ("5:1F", "other than 0-9 and a-f"),
+            ("5:3f", "beyond the last"),
+            ("5:20", "beyond the last"),
+        ] {
+            let message = text.parse::<Coalition>().unwrap_err().to_string();
+            assert!(message.contains(reason) && message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
+    fn refuses_members_out_of_range() {
+        let error = Coalition::from_members(3, [1, 3]).unwrap_err();
+        assert_eq!(error, RemovalError::MemberOutOfRange { member: 3, n: 3 });
+        assert_eq!(Coalition::from_members(3, [1, 1]).unwrap().len(), 1);
+    }
+}

@@ -237,3 +237,158 @@ impl FromStr for RemovalDistribution {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RemovalDistribution::{AddOneIn, Datamodel, Loo, None, Shapley, Uniform};
+    use proptest::prelude::*;
+
+    const STREAMS: Streams = Streams::new(11);
+
+    fn distributions() -> impl Strategy<Value = RemovalDistribution> {
+        prop_oneof![
+            Just(Shapley),
+            (0.0f64..1.0)
+                .prop_filter("open interval", |alpha| *alpha > 0.0)
+                .prop_map(|alpha| Datamodel { alpha }),
+            Just(Uniform),
+            Just(Loo),
+            Just(AddOneIn),
+            Just(None),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn text_json_and_toml_round_trip(distribution in distributions(), n in 1usize..40, index in 0u64..40) {
+            prop_assert_eq!(distribution.to_string().parse::<RemovalDistribution>().unwrap(), distribution);
+            let json = serde_json::to_string(&distribution).unwrap();
+            prop_assert_eq!(serde_json::from_str::<RemovalDistribution>(&json).unwrap(), distribution);
+            let table = std::collections::BTreeMap::from([("removal", distribution)]);
+            let toml = toml::to_string(&table).unwrap();
+            let read: std::collections::BTreeMap<String, RemovalDistribution> = toml::from_str(&toml).unwrap();
+            prop_assert_eq!(read["removal"], distribution);
+            if let Ok(draw) = distribution.draw(n, &STREAMS, index) {
+                let json = serde_json::to_string(&draw).unwrap();
+                prop_assert_eq!(serde_json::from_str::<Draw>(&json).unwrap(), draw);
+            }
+        }
+
+        #[test]
+        fn sizes_are_those_of_the_distribution(distribution in distributions(), n in 2usize..150, index in 0u64..1000) {
+            let Ok(draw) = distribution.draw(n, &STREAMS, index) else { return Ok(()) };
+            let size = draw.coalition.len();
+            prop_assert_eq!(draw.coalition.n(), n);
+            prop_assert!(distribution.size_probabilities(n).unwrap()[size] > 0.0);
+            prop_assert!(distribution.probability(&draw.coalition).unwrap() > 0.0);
+            if let Datamodel { alpha } = distribution {
+                prop_assert!(size as f64 <= alpha * n as f64 + 1e-9 && size as f64 > alpha * n as f64 - 1.0);
+            }
+        }
+
+        #[test]
+        fn size_probabilities_sum_to_one(distribution in distributions(), n in 2usize..400) {
+            if let Ok(sizes) = distribution.size_probabilities(n) {
+                prop_assert_eq!(sizes.len(), n + 1);
+                prop_assert!((sizes.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn serde_names_are_snake_case_with_an_alias() {
+        let json = serde_json::to_string(&[Shapley, Datamodel { alpha: 0.25 }, Uniform, Loo, AddOneIn, None])
+            .unwrap();
+        assert_eq!(json, r#"["shapley",{"datamodel":{"alpha":0.25}},"uniform","loo","add_one_in","none"]"#);
+        assert_eq!(serde_json::from_str::<RemovalDistribution>(r#""datashapley""#).unwrap(), Shapley);
+        assert_eq!("datashapley".parse::<RemovalDistribution>().unwrap(), Shapley);
+        let unknown = serde_json::from_str::<RemovalDistribution>(r#"{"datamodel":{"alpha":0.5,"beta":1}}"#);
+        assert!(unknown.unwrap_err().to_string().contains("beta"));
+    }
+
+    #[test]
+    fn refuses_what_is_undefined() {
+        let message =
+            |distribution: RemovalDistribution, n| distribution.draw(n, &STREAMS, 0).unwrap_err().to_string();
+        assert_eq!(
+            message(Shapley, 1),
+            "the shapley distribution is not defined for n = 1: it needs at least 2 contributors"
+        );
+        for alpha in [0.0, 1.0, -0.1, 1.5, f64::NAN, f64::INFINITY] {
+            let message = message(Datamodel { alpha }, 10);
+            assert!(message.contains("outside of (0, 1)"), "{message}");
+            assert!(format!("datamodel({alpha})").parse::<RemovalDistribution>().is_err());
+        }
+        let few = message(Datamodel { alpha: 0.5 }, 1);
+        assert!(few.starts_with("datamodel alpha = 0.5 keeps floor(0.5 x 1) = 0 of 1"), "{few}");
+        for distribution in [Shapley, Datamodel { alpha: 0.5 }, Uniform, Loo, AddOneIn, None] {
+            assert_eq!(distribution.draw(0, &STREAMS, 0), Err(RemovalError::NoContributors));
+        }
+        for distribution in [Loo, AddOneIn] {
+            let message = distribution.draw(4, &STREAMS, 4).unwrap_err().to_string();
+            assert!(message.ends_with("draw 4 of 4 does not exist (indices 0 to 3)"), "{message}");
+        }
+        for text in ["", "Shapley", "datamodel", "datamodel(x)", "datamodel(0.5", "aoi"] {
+            let message = text.parse::<RemovalDistribution>().unwrap_err().to_string();
+            assert!(message.contains("is not a removal distribution: write shapley"), "{message}");
+        }
+    }
+
+    #[test]
+    fn alpha_counts_as_the_decimal_that_was_written() {
+        for (alpha, n, size) in [
+            (0.29, 100, 29),
+            (0.57, 100, 57),
+            (0.5, 7, 3),
+            (0.25, 12, 3),
+            (0.7, 10, 7),
+            (0.1, 30, 3),
+            (0.999_999, 3, 2),
+        ] {
+            let draw = Datamodel { alpha }.draw(n, &STREAMS, 0).unwrap();
+            assert_eq!(draw.coalition.len(), size, "alpha {alpha} of {n}");
+        }
+        // The largest double below one must not keep everybody.
+        let almost_one = 1.0 - f64::EPSILON / 2.0;
+        assert_eq!(Datamodel { alpha: almost_one }.draw(5, &STREAMS, 0).unwrap().coalition.len(), 4);
+    }
+
+    #[test]
+    fn enumerating_distributions_name_each_contributor_once() {
+        for index in 0..6 {
+            let only = Coalition::from_members(6, [index as usize]).unwrap();
+            assert_eq!(AddOneIn.draw(6, &STREAMS, index).unwrap().coalition, only);
+            assert_eq!(Loo.draw(6, &STREAMS, index).unwrap().coalition, only.complement());
+            assert!(None.draw(6, &STREAMS, index).unwrap().coalition.is_full());
+        }
+        assert!(Loo.draw(1, &STREAMS, 0).unwrap().coalition.is_empty());
+        assert!(AddOneIn.draw(1, &STREAMS, 0).unwrap().coalition.is_full());
+    }
+
+    #[test]
+    fn draws_are_golden() {
+        let text = |distribution: RemovalDistribution| -> Vec<String> {
+            (0..4)
+                .map(|k| distribution.draw(12, &Streams::new(42), k).unwrap().coalition.to_string())
+                .collect()
+        };
+        assert_eq!(text(Shapley), ["12:400", "12:e7d", "12:ea2", "12:080"]);
+        assert_eq!(text(Datamodel { alpha: 0.5 }), ["12:5aa", "12:3a9", "12:555", "12:e51"]);
+        assert_eq!(text(Uniform), ["12:567", "12:896", "12:551", "12:cd2"]);
+    }
+
+    #[test]
+    fn support_counts_coalitions() {
+        assert_eq!(Shapley.support(4).unwrap(), 14);
+        assert_eq!(Datamodel { alpha: 0.5 }.support(12).unwrap(), 924);
+        assert_eq!(Uniform.support(12).unwrap(), 4096);
+        assert_eq!(Uniform.support(200).unwrap(), u128::MAX);
+        assert_eq!(Shapley.support(200).unwrap(), u128::MAX);
+        assert_eq!(Datamodel { alpha: 0.5 }.support(258).unwrap(), u128::MAX);
+        assert_eq!(
+            (Loo.support(9).unwrap(), AddOneIn.support(9).unwrap(), None.support(9).unwrap()),
+            (9, 9, 1)
+        );
+    }
+}

@@ -92,3 +92,90 @@ pub fn unique_draws_except(
     }
     Ok(draws)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RemovalDistribution::{AddOneIn, Datamodel, Loo, None, Shapley, Uniform};
+
+    const STREAMS: Streams = Streams::new(5);
+
+    #[test]
+    fn draws_are_distinct_and_lead_into_larger_counts() {
+        for distribution in [Shapley, Datamodel { alpha: 0.5 }, Uniform] {
+            let many = unique_draws(&distribution, 6, &STREAMS, 20).unwrap();
+            let coalitions: BTreeSet<_> = many.iter().map(|draw| &draw.coalition).collect();
+            assert_eq!(coalitions.len(), 20);
+            assert!(many.is_sorted_by(|a, b| a.index < b.index));
+            for draw in &many {
+                assert_eq!(&distribution.draw(6, &STREAMS, draw.index).unwrap(), draw);
+            }
+            assert_eq!(unique_draws(&distribution, 6, &STREAMS, 7).unwrap(), many[..7]);
+        }
+    }
+
+    #[test]
+    fn skips_repeats_only() {
+        let draws = unique_draws(&Shapley, 4, &STREAMS, 14).unwrap();
+        let last = draws.last().unwrap().index;
+        assert!(last > 13, "fourteen draws of fourteen coalitions without a repeat are all but impossible");
+        let drawn: BTreeSet<_> =
+            (0..=last).map(|k| Shapley.draw(4, &STREAMS, k).unwrap().coalition).collect();
+        assert_eq!(drawn, draws.into_iter().map(|draw| draw.coalition).collect());
+    }
+
+    #[test]
+    fn gives_whole_supports_and_no_more() {
+        for (distribution, n, support) in [
+            (Shapley, 3, 6),
+            (Datamodel { alpha: 0.5 }, 4, 6),
+            (Uniform, 3, 8),
+            (Loo, 5, 5),
+            (AddOneIn, 5, 5),
+            (None, 5, 1),
+        ] {
+            assert_eq!(unique_draws(&distribution, n, &STREAMS, support).unwrap().len(), support);
+            let message = unique_draws(&distribution, n, &STREAMS, support + 1).unwrap_err().to_string();
+            assert!(message.contains(&format!("has only {support}: ask for fewer")), "{message}");
+        }
+        assert!(unique_draws(&Shapley, 3, &STREAMS, 0).unwrap().is_empty());
+        assert!(unique_draws(&Shapley, 1, &STREAMS, 1).is_err());
+    }
+
+    #[test]
+    fn leaves_out_the_excluded() {
+        let test: BTreeSet<Coalition> = unique_draws(&Datamodel { alpha: 0.5 }, 4, &STREAMS, 2)
+            .unwrap()
+            .into_iter()
+            .map(|d| d.coalition)
+            .collect();
+        let train = unique_draws_except(&Shapley, 4, &STREAMS, 12, &test).unwrap();
+        assert!(train.iter().all(|draw| !test.contains(&draw.coalition)));
+        let message = unique_draws_except(&Shapley, 4, &STREAMS, 13, &test).unwrap_err().to_string();
+        assert!(message.contains("has only 14, 2 of them excluded"), "{message}");
+        // Coalitions that the distribution cannot give take nothing away from it.
+        let full = BTreeSet::from([Coalition::full(4), Coalition::empty(4), Coalition::full(9)]);
+        assert_eq!(unique_draws_except(&Shapley, 4, &STREAMS, 14, &full).unwrap().len(), 14);
+        assert_eq!(unique_draws_except(&Loo, 4, &STREAMS, 4, &full).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn enumerating_distributions_end_with_an_error() {
+        let excluded = BTreeSet::from([Loo.draw(4, &STREAMS, 1).unwrap().coalition]);
+        let draws = unique_draws_except(&Loo, 4, &STREAMS, 3, &excluded).unwrap();
+        assert_eq!(draws.iter().map(|draw| draw.index).collect::<Vec<_>>(), [0, 2, 3]);
+        assert!(unique_draws_except(&Loo, 4, &STREAMS, 4, &excluded).is_err());
+    }
+
+    #[test]
+    fn gives_up_on_coalitions_that_are_too_rare() {
+        // One coalition is left, which one draw in 340,000 gives: (1/64) / (1/(8 * 8) + 2/(7 * 9) + ...) / 12870.
+        let n = 16;
+        let left = Coalition::from_members(n, 0..8).unwrap();
+        let all = (0..1usize << n)
+            .map(|mask| Coalition::from_members(n, (0..n).filter(|i| mask >> i & 1 == 1)).unwrap());
+        let excluded: BTreeSet<Coalition> = all.filter(|coalition| *coalition != left).collect();
+        let message = unique_draws_except(&Shapley, n, &STREAMS, 1, &excluded).unwrap_err().to_string();
+        assert!(message.starts_with("only 0 of 1 distinct coalitions turned up in 11000 draws"), "{message}");
+    }
+}
