@@ -124,3 +124,108 @@ impl BatchSource for Batches {
         ImageBatch::read(self.view.dataset(), &indices, |place| flips[place])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use removal::Coalition;
+
+    /// `images` images of 2 x 1 by two contributors; image i is the pixels (i, 0, 0) and (0, i, 255).
+    fn dataset(images: usize) -> Dataset {
+        let image = |i: usize| (["Ann", "Bob"][i % 2], vec![i as u8, 0, 0, 0, i as u8, 255]);
+        Dataset::from_images((2, 1), (0..images).map(image)).unwrap()
+    }
+
+    #[test]
+    fn pixels_are_scaled_planes() {
+        let batch = dataset(3).all().load(1..3).unwrap();
+        assert_eq!(batch.shape, [2, 3, 1, 2]);
+        assert_eq!(batch.indices, [1, 2]);
+        let scaled = |value: u8| f32::from(value) / 127.5 - 1.0;
+        let first = [1, 0, 0, 1, 0, 255].map(scaled);
+        let second = [2, 0, 0, 2, 0, 255].map(scaled);
+        assert_eq!(batch.pixels, [first, second].concat());
+        assert_eq!((scaled(0), scaled(255)), (-1.0, 1.0));
+        assert_eq!(dataset(3).all().load(2..9).unwrap().indices, [2]);
+        assert!(dataset(3).all().load(7..9).unwrap().indices.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_epoch_uses_every_image_once(images in 2usize..40, batch_size in 1usize..50, seed: u64) {
+            let batches = dataset(images).all().batches(Streams::new(seed), true).unwrap();
+            let steps = (3 * images).div_ceil(batch_size) as u64;
+            let mut order = Vec::new();
+            for step in 0..steps {
+                let batch = batches.batch(step, batch_size).unwrap();
+                prop_assert_eq!(batch.indices.len(), batch_size);
+                order.extend(batch.indices);
+            }
+            for epoch in order.chunks_exact(images) {
+                let mut sorted = epoch.to_vec();
+                sorted.sort_unstable();
+                prop_assert_eq!(sorted, (0..images).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn batches_depend_on_the_step_alone(seed: u64, steps in proptest::collection::vec(0u64..200, 1..12)) {
+            let batches = dataset(7).all().batches(Streams::new(seed), true).unwrap();
+            let visited: Vec<ImageBatch> = steps.iter().map(|&step| batches.batch(step, 5).unwrap()).collect();
+            for (&step, batch) in steps.iter().zip(visited) {
+                let fresh = dataset(7).all().batches(Streams::new(seed), true).unwrap();
+                prop_assert_eq!(fresh.batch(step, 5).unwrap(), batch);
+            }
+        }
+    }
+
+    #[test]
+    fn flips_mirror_half_of_the_images_and_leave_the_order() {
+        let plain = dataset(20).all().batches(Streams::new(1), false).unwrap();
+        let flipping = dataset(20).all().batches(Streams::new(1), true).unwrap();
+        let (mut flipped, mut images) = (0, 0);
+        for step in 0..50 {
+            let (a, b) = (plain.batch(step, 20).unwrap(), flipping.batch(step, 20).unwrap());
+            assert_eq!(a.indices, b.indices);
+            for (a, b) in a.pixels.chunks(6).zip(b.pixels.chunks(6)) {
+                let mirrored = [a[1], a[0], a[3], a[2], a[5], a[4]];
+                assert!(b == a || b == mirrored);
+                flipped += usize::from(b == mirrored);
+                images += 1;
+            }
+        }
+        // Within four standard deviations of one half.
+        assert_eq!(images, 1000);
+        assert!((437..=563).contains(&flipped), "{flipped} of {images} flipped");
+    }
+
+    #[test]
+    fn epochs_and_seeds_have_orders_of_their_own() {
+        let batches = dataset(30).all().batches(Streams::new(1), false).unwrap();
+        let other_seed = dataset(30).all().batches(Streams::new(2), false).unwrap();
+        let first = batches.batch(0, 30).unwrap().indices;
+        assert_ne!(first, batches.batch(1, 30).unwrap().indices);
+        assert_ne!(first, other_seed.batch(0, 30).unwrap().indices);
+        assert_ne!(first, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn coalitions_train_on_their_members_only() {
+        let dataset = dataset(10);
+        let bob = Coalition::from_members(2, [1]).unwrap();
+        let batches = dataset.view(&bob).unwrap().batches(Streams::new(4), true).unwrap();
+        let batch = batches.batch(3, 12).unwrap();
+        assert!(batch.indices.iter().all(|index| index % 2 == 1));
+        assert_eq!(batches.view().indices(), [1, 3, 5, 7, 9]);
+    }
+
+    #[test]
+    fn refuses_nothing_to_train_on() {
+        let view = dataset(4).view(&Coalition::empty(2)).unwrap();
+        assert!(matches!(view.batches(Streams::new(0), false), Err(DataError::EmptyView)));
+        let batches = dataset(4).all().batches(Streams::new(0), false).unwrap();
+        assert!(matches!(batches.batch(0, 0), Err(DataError::EmptyBatch)));
+        assert_eq!(batches.batch(u64::MAX, 3).unwrap().indices.len(), 3);
+    }
+}

@@ -77,3 +77,50 @@ fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, DataError> 
         .map_err(|error| DataError::Encode { message: error.to_string() })?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_place_images_row_by_row() {
+        let image = |value: u8| vec![value; 2 * 3 * 3];
+        let pixels = [image(10), image(20), image(30)].concat();
+        let decoded =
+            image::load_from_memory(&png_grid(&pixels, [3, 2, 3, 3], 2).unwrap()).unwrap().to_rgb8();
+        assert_eq!(decoded.dimensions(), (3 + 2 + 3, 2 + 2 + 2));
+        let value = |x, y| decoded.get_pixel(x, y).0[0];
+        assert_eq!(
+            [value(0, 0), value(2, 1), value(5, 0), value(7, 1), value(0, 4), value(2, 5)],
+            [10, 10, 20, 20, 30, 30]
+        );
+        // Between the images, and where there is none, it is white.
+        assert_eq!([value(3, 0), value(4, 1), value(0, 2), value(5, 4), value(7, 5)], [255; 5]);
+        let row = image::load_from_memory(&png_grid(&pixels, [3, 2, 3, 3], 9).unwrap()).unwrap();
+        assert_eq!((row.width(), row.height()), (13, 2));
+    }
+
+    #[test]
+    fn single_images_survive_the_png() {
+        let bytes: Vec<u8> = (0..12).map(|i| i * 20).collect();
+        let dataset = Dataset::from_images((2, 2), [("Ann", bytes.clone()), ("Bob", vec![0; 12])]).unwrap();
+        assert_eq!(image::load_from_memory(&dataset.png(0).unwrap()).unwrap().to_rgb8().into_raw(), bytes);
+        let grid = image::load_from_memory(&dataset.png_grid(&[1, 0], 2).unwrap()).unwrap();
+        assert_eq!((grid.width(), grid.height()), (6, 2));
+        assert!(matches!(dataset.png(2), Err(DataError::ImageOutOfRange { index: 2, len: 2 })));
+    }
+
+    #[test]
+    fn refuses_shapes_that_do_not_fit() {
+        for (bytes, shape, columns) in [
+            (12, [1, 2, 2, 3], 0),
+            (11, [1, 2, 2, 3], 1),
+            (0, [0, 2, 2, 3], 1),
+            (16, [1, 2, 2, 4], 1),
+            (12, [usize::MAX, 2, 2, 3], 1),
+        ] {
+            let message = png_grid(&vec![0; bytes], shape, columns).unwrap_err().to_string();
+            assert!(message.contains("are not a grid of"), "{message}");
+        }
+    }
+}

@@ -30,7 +30,8 @@ impl Table {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
-        let headers = reader.headers().map_err(|error| csv_error(path, &error))?;
+        let lines = Lines { bytes };
+        let headers = reader.headers().map_err(|error| csv_error(path, lines, &error))?;
         let columns: Vec<String> = headers.iter().map(str::to_owned).collect();
         let mut seen = BTreeSet::new();
         if let Some(twice) = columns.iter().find(|column| !seen.insert(column.as_str())) {
@@ -39,8 +40,8 @@ impl Table {
         }
         let mut rows = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| csv_error(path, &error))?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let record = record.map_err(|error| csv_error(path, lines, &error))?;
+            let line = record.position().map_or(0, |position| lines.of(position));
             rows.push(Row { line, fields: record.iter().map(str::to_owned).collect() });
         }
         if rows.is_empty() {
@@ -78,8 +79,25 @@ impl Table {
     }
 }
 
-fn csv_error(path: &Path, error: &csv::Error) -> DataError {
-    let line = error.position().map_or(1, csv::Position::line);
+/// Finds the lines of rows. The reader places a row after the row before it, so that blank lines between them would be
+/// counted too few.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    bytes: &'a [u8],
+}
+
+impl Lines<'_> {
+    fn of(&self, position: &csv::Position) -> u64 {
+        let start = (position.byte() as usize).min(self.bytes.len());
+        let blank = &self.bytes[start..];
+        let blank = &blank[..blank.iter().take_while(|&&byte| byte == b'\n' || byte == b'\r').count()];
+        let breaks = |(at, &byte): (usize, &u8)| byte == b'\n' || blank.get(at + 1) != Some(&b'\n');
+        position.line() + blank.iter().enumerate().filter(|&place| breaks(place)).count() as u64
+    }
+}
+
+fn csv_error(path: &Path, lines: Lines, error: &csv::Error) -> DataError {
+    let line = error.position().map_or(1, |position| lines.of(position));
     let message = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!(
             "the row has {len} fields, but the table has {expected_len} columns: complete it, and quote values that \
@@ -105,11 +123,20 @@ mod tests {
 
     #[test]
     fn reads_columns_rows_and_lines() {
-        let table = parse("\u{feff}file, contributor\na.png, \"Doe, Jane\"\n\nb.png,Ann\n").unwrap();
+        let table = parse("\u{feff}file, contributor\n a.png ,\"Doe, Jane \"\n\nb.png,Ann\n").unwrap();
         assert_eq!(table.columns, ["file", "contributor"]);
         let key = ContributorKey::default();
         assert_eq!(table.key_values(&key).unwrap(), [["Doe, Jane"], ["Ann"]]);
         assert_eq!(table.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 4]);
+    }
+
+    #[test]
+    fn lines_count_blank_lines_and_breaks_in_quotes() {
+        let lines = |text: &str| parse(text).unwrap().rows.iter().map(|row| row.line).collect::<Vec<_>>();
+        assert_eq!(lines("a,b\n1,2\n3,4\n"), [2, 3]);
+        assert_eq!(lines("a,b\n\n\n1,2\n\n3,4"), [4, 6]);
+        assert_eq!(lines("a,b\r\n1,2\r\n\r\n3,4\r\n"), [2, 4]);
+        assert_eq!(lines("a,b\n1,\"two\nlines\"\n3,4\n"), [2, 4]);
     }
 
     #[test]

@@ -111,3 +111,84 @@ impl Split {
         Ok(Self { train: View::new(dataset.clone(), train), held_out: View::new(dataset.clone(), held_out) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Selection;
+
+    /// Contributor k has `counts[k]` images of one pixel; the pixel says contributor and number.
+    fn dataset(counts: &[u8]) -> Dataset {
+        let images = counts.iter().enumerate().flat_map(|(who, &count)| {
+            (0..count).map(move |number| (format!("artist {who}"), vec![who as u8, number, 0]))
+        });
+        Dataset::from_images((1, 1), images).unwrap()
+    }
+
+    #[test]
+    fn views_hold_the_images_of_members() {
+        let dataset = dataset(&[2, 3, 1]);
+        let members = |members: &[usize]| {
+            let coalition = Coalition::from_members(3, members.iter().copied()).unwrap();
+            dataset.view(&coalition).unwrap().indices().to_vec()
+        };
+        assert_eq!(members(&[0, 2]), [0, 1, 5]);
+        assert_eq!(members(&[1]), [2, 3, 4]);
+        assert_eq!(members(&[0, 1, 2]), dataset.all().indices());
+        assert!(members(&[]).is_empty());
+        let message = dataset.view(&Coalition::full(4)).unwrap_err().to_string();
+        assert!(
+            message.starts_with("the coalition is over 4 contributors, but the data set has 3"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn splits_hold_out_the_rounded_share_of_everybody() {
+        let dataset = dataset(&[2, 3, 10, 25]);
+        for (fraction, shares) in
+            [(0.1, [1, 1, 1, 3]), (0.25, [1, 1, 3, 6]), (0.5, [1, 2, 5, 13]), (0.99, [1, 2, 9, 24])]
+        {
+            let split = dataset.split(fraction, &Streams::new(3)).unwrap();
+            for (who, share) in shares.into_iter().enumerate() {
+                let only = Coalition::from_members(4, [who]).unwrap();
+                assert_eq!(split.held_out.restricted_to(&only).unwrap().len(), share, "{fraction} of {who}");
+            }
+            let mut both = [split.train.indices(), split.held_out.indices()].concat();
+            both.sort_unstable();
+            assert_eq!(both, dataset.all().indices());
+            assert!(split.train.indices().is_sorted() && split.held_out.indices().is_sorted());
+        }
+        let nothing = dataset.split(0.0, &Streams::new(3)).unwrap();
+        assert!(nothing.held_out.is_empty() && nothing.train.len() == dataset.len());
+    }
+
+    #[test]
+    fn a_contributor_s_split_depends_on_seed_and_name_only() {
+        let all = dataset(&[30, 40, 20]);
+        let some = all.select(&Selection::names(["artist 1", "artist 2"])).unwrap();
+        let held_out = |dataset: &Dataset, seed, name: &str| -> Vec<u8> {
+            let who = dataset.contributor(name).unwrap();
+            let only = Coalition::from_members(dataset.contributors().len(), [who]).unwrap();
+            let view =
+                dataset.split(0.3, &Streams::new(seed)).unwrap().held_out.restricted_to(&only).unwrap();
+            view.indices().iter().map(|&image| dataset.image(image).unwrap()[1]).collect()
+        };
+        assert_eq!(held_out(&all, 5, "artist 1"), held_out(&some, 5, "artist 1"));
+        assert_ne!(held_out(&all, 5, "artist 1"), held_out(&all, 6, "artist 1"));
+    }
+
+    #[test]
+    fn refuses_impossible_splits() {
+        let dataset = dataset(&[1, 3]);
+        let message = dataset.split(0.2, &Streams::new(0)).unwrap_err().to_string();
+        assert!(message.starts_with("contributor \"artist 0\" has 1 image only"), "{message}");
+        assert!(dataset.split(0.0, &Streams::new(0)).is_ok());
+        for fraction in [1.0, -0.1, f64::NAN] {
+            assert!(matches!(
+                dataset.split(fraction, &Streams::new(0)),
+                Err(DataError::HeldOutFraction { .. })
+            ));
+        }
+    }
+}

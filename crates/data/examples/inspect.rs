@@ -1,0 +1,51 @@
+//! Prints who contributed how many images of a pack, a table or a folder.
+//!
+//! ```text
+//! cargo run --release -p data --example inspect -- PATH [--key contributor,skin_tone] [--resolution 32]
+//! ```
+
+use data::{Dataset, OpenOptions};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: inspect PATH [--key COLUMNS] [--resolution PIXELS]";
+
+fn main() -> ExitCode {
+    match inspect(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn inspect(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error::Error>> {
+    let path = arguments.next().ok_or(USAGE)?;
+    let mut options = OpenOptions::default();
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or(USAGE)?;
+        match flag.as_str() {
+            "--key" => options.key = value.parse()?,
+            "--resolution" => options.resolution = Some(value.parse()?),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let dataset = Dataset::open(path, &options)?;
+    dataset.preload()?;
+    let (width, height) = dataset.size();
+    println!("{}", dataset.path().display());
+    if let Some(pack) = dataset.description() {
+        println!("{} ({})", pack.credit, pack.licence);
+    }
+    println!("columns: {}", dataset.columns().join(", "));
+    println!(
+        "{} images of {width} x {height} by {} contributors:",
+        dataset.len(),
+        dataset.contributors().len()
+    );
+    for contributor in dataset.contributors() {
+        println!("{:6}  {}", contributor.images.len(), contributor.name);
+    }
+    println!("content hash: {}", dataset.content_hash()?);
+    Ok(())
+}
