@@ -5,6 +5,7 @@
 //! ```
 
 use data::{Dataset, OpenOptions};
+use std::io::Write;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: inspect PATH [--key COLUMNS] [--resolution PIXELS]";
@@ -33,19 +34,21 @@ fn inspect(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn st
     let dataset = Dataset::open(path, &options)?;
     dataset.preload()?;
     let (width, height) = dataset.size();
-    println!("{}", dataset.path().display());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", dataset.path().display())?;
     if let Some(pack) = dataset.description() {
-        println!("{} ({})", pack.credit, pack.licence);
+        writeln!(out, "{} ({})", pack.credit, pack.licence)?;
     }
-    println!("columns: {}", dataset.columns().join(", "));
-    println!(
+    writeln!(out, "columns: {}", dataset.columns().join(", "))?;
+    writeln!(
+        out,
         "{} images of {width} x {height} by {} contributors:",
         dataset.len(),
         dataset.contributors().len()
-    );
+    )?;
     for contributor in dataset.contributors() {
-        println!("{:6}  {}", contributor.images.len(), contributor.name);
+        writeln!(out, "{:6}  {}", contributor.images.len(), contributor.name)?;
     }
-    println!("content hash: {}", dataset.content_hash()?);
+    writeln!(out, "content hash: {}", dataset.content_hash()?)?;
     Ok(())
 }

@@ -4,18 +4,15 @@ use crate::folder;
 use crate::pack::{self, Layout, PackDescription};
 use crate::source::{PixelCache, Source};
 use crate::table::{Row, Table};
-use crate::{ContributorKey, DataError, Selection, Split, View};
+use crate::{ContributorKey, DataError, Split, View};
 use image::RgbImage;
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use streams::Streams;
-
-/// Names listed in a message at most.
-const NAMES_IN_MESSAGES: usize = 12;
 
 /// Somebody who supplied images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +44,12 @@ pub struct OpenOptions {
 /// of [the crate](crate#pixels).
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    table: Arc<Table>,
+    pub(crate) table: Arc<Table>,
     pixels: Arc<PixelCache>,
     description: Option<Arc<PackDescription>>,
     key: ContributorKey,
     /// Table row of every image.
-    rows: Arc<[usize]>,
+    pub(crate) rows: Arc<[usize]>,
     /// Contributor of every image.
     owners: Arc<[usize]>,
     contributors: Arc<[Contributor]>,
@@ -211,86 +208,15 @@ impl Dataset {
         Ok(Self { table, pixels, description, key, rows, owners, contributors, hash: Arc::default() })
     }
 
-    /// The data set with the contributors and images of a selection only, numbered anew.
-    ///
-    /// # Errors
-    /// Unknown columns, values and names, named contributors without images left, more contributors asked for than there
-    /// are, and fewer than two left.
-    pub fn select(&self, selection: &Selection) -> Result<Self, DataError> {
-        let mut kept: Vec<bool> = vec![true; self.len()];
-        for (column, values) in &selection.filter {
-            self.check_values(column, values)?;
-            let place = self.table.column(column)?;
-            for (image, kept) in kept.iter_mut().enumerate() {
-                *kept &= values.contains(&self.table.rows[self.rows[image]].fields[place]);
-            }
-        }
-        let left =
-            |contributor: &Contributor| contributor.images.iter().filter(|&&image| kept[image]).count();
-        let smallest = selection.min_images.unwrap_or(1).max(1);
-        let mut chosen: Vec<(usize, usize)> = Vec::new();
-        let names: Option<BTreeSet<&str>> =
-            selection.names.as_ref().map(|names| names.iter().map(String::as_str).collect());
-        if let Some(unknown) = names.iter().flatten().find(|&&name| self.contributor(name).is_none()) {
-            return Err(self.unknown_contributor(unknown));
-        }
-        for (number, contributor) in self.contributors.iter().enumerate() {
-            if names.as_ref().is_some_and(|names| !names.contains(contributor.name.as_str())) {
-                continue;
-            }
-            match left(contributor) {
-                images if images >= smallest => chosen.push((number, images)),
-                0 if names.is_some() => {
-                    return Err(DataError::ContributorWithoutImages {
-                        contributor: contributor.name.clone(),
-                        reason: "left after the filters".to_owned(),
-                    });
-                }
-                _ => {}
-            }
-        }
-        if let Some(asked) = selection.largest {
-            if asked > chosen.len() {
-                let conditional = *selection != Selection::largest(asked);
-                let condition = if conditional { " after the other conditions" } else { "" }.to_owned();
-                return Err(DataError::NotEnoughContributors { asked, available: chosen.len(), condition });
-            }
-            chosen.sort_by_key(|&(number, images)| (std::cmp::Reverse(images), number));
-            chosen.truncate(asked);
-        }
-        if chosen.is_empty() {
-            let remedy = "no contributor is left after the selection; loosen it".to_owned();
-            return Err(DataError::NoImages { path: self.table.path.clone(), remedy });
-        }
-        let chosen: BTreeSet<usize> = chosen.into_iter().map(|(number, _)| number).collect();
-        let images = (0..self.len()).filter(|&image| kept[image] && chosen.contains(&self.owners[image]));
-        let rows = images.map(|image| self.rows[image]).collect();
+    /// The data set with the given images only, numbered anew.
+    pub(crate) fn keep(&self, images: impl IntoIterator<Item = usize>) -> Result<Self, DataError> {
         Self::group(
             Arc::clone(&self.table),
             Arc::clone(&self.pixels),
             self.description.clone(),
             self.key.clone(),
-            rows,
+            images.into_iter().map(|image| self.rows[image]).collect(),
         )
-    }
-
-    fn check_values(&self, column: &str, values: &[String]) -> Result<(), DataError> {
-        let place = self.table.column(column)?;
-        let existing: BTreeSet<&str> =
-            self.rows.iter().map(|&row| self.table.rows[row].fields[place].as_str()).collect();
-        match values.iter().find(|value| !existing.contains(value.as_str())) {
-            None => Ok(()),
-            Some(value) => Err(DataError::UnknownValue {
-                column: column.to_owned(),
-                value: value.clone(),
-                available: listed(existing.into_iter()),
-            }),
-        }
-    }
-
-    fn unknown_contributor(&self, name: &str) -> DataError {
-        let hint = format!("there are {}", listed(self.contributors.iter().map(|other| other.name.as_str())));
-        DataError::UnknownContributor { contributor: name.to_owned(), key: self.key.to_string(), hint }
     }
 
     /// The data set with every image cropped to its central square and resized to `resolution` pixels a side.
@@ -427,15 +353,5 @@ impl Dataset {
         }
         let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         Ok(self.hash.get_or_init(|| hash).clone())
-    }
-}
-
-/// The first names of a list, and how many more there are.
-fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = names.len().saturating_sub(NAMES_IN_MESSAGES);
-    let shown: Vec<&str> = names.take(NAMES_IN_MESSAGES).collect();
-    match more {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

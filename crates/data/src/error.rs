@@ -240,6 +240,19 @@ pub enum DataError {
         /// Where they should be, or why they are gone.
         reason: String,
     },
+    /// A contributor asked for by name who has fewer images than asked for.
+    #[error(
+        "contributor {contributor:?} has {images} images, fewer than min_images = {needed}: lower min_images or leave the \
+         contributor out"
+    )]
+    TooFewImages {
+        /// The contributor.
+        contributor: String,
+        /// Images that the contributor has.
+        images: usize,
+        /// Images asked for.
+        needed: usize,
+    },
     /// Everything comes from one contributor.
     #[error(
         "{} has one contributor only ({contributor:?}, by the key {key}): credit needs at least two; choose another key \

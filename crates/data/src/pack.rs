@@ -144,7 +144,7 @@ fn grid(path: &Path, width: u32, height: u32, layout: Layout) -> Result<(u32, u3
             (width / columns, columns)
         }
     };
-    if tile == 0 || u64::from(tile) * u64::from(columns) != u64::from(width) || height % tile != 0 {
+    if tile == 0 || u64::from(tile) * u64::from(columns) != u64::from(width) || !height.is_multiple_of(tile) {
         return Err(wrong(
             columns,
             format!(

@@ -100,7 +100,7 @@ pub(crate) fn fit(image: RgbImage, resolution: u32) -> RgbImage {
     }
     let side = width.min(height);
     let square = image.view((width - side) / 2, (height - side) / 2, side, side).to_image();
-    if side % resolution == 0 {
+    if side.is_multiple_of(resolution) {
         block_means(&square, side / resolution, resolution)
     } else {
         imageops::resize(&square, resolution, resolution, FilterType::Lanczos3)

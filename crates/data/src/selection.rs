@@ -1,7 +1,12 @@
 //! Choosing contributors and images.
 
+use crate::{DataError, Dataset};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names listed in a message at most.
+const NAMES_IN_MESSAGES: usize = 12;
 
 /// Which contributors and images of a data set to use. The default uses all.
 ///
@@ -13,7 +18,7 @@ pub struct Selection {
     /// For each column, the values that images may have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub filter: BTreeMap<String, Vec<String>>,
-    /// Contributors by name. A name without images left is an error.
+    /// Contributors by name. It is an error if one has no images left, or fewer than `min_images`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
     /// Contributors with at least this many images.
@@ -49,5 +54,112 @@ impl Selection {
     ) -> Self {
         self.filter.insert(column.into(), values.into_iter().map(Into::into).collect());
         self
+    }
+}
+
+impl Dataset {
+    /// The data set with the contributors and images of a selection only, numbered anew.
+    ///
+    /// # Errors
+    /// Unknown columns, values and names, named contributors without images left, more contributors asked for than there
+    /// are, and fewer than two left.
+    pub fn select(&self, selection: &Selection) -> Result<Self, DataError> {
+        let kept = self.filtered(&selection.filter)?;
+        let mut chosen = self.meeting(selection, &kept)?;
+        if let Some(asked) = selection.largest {
+            if asked > chosen.len() {
+                let conditional = *selection != Selection::largest(asked);
+                let condition = if conditional { " after the other conditions" } else { "" }.to_owned();
+                return Err(DataError::NotEnoughContributors { asked, available: chosen.len(), condition });
+            }
+            chosen.sort_by_key(|&(contributor, images)| (Reverse(images), contributor));
+            chosen.truncate(asked);
+        }
+        if chosen.is_empty() {
+            let remedy = "no contributor is left after the selection; loosen it".to_owned();
+            return Err(DataError::NoImages { path: self.path().to_owned(), remedy });
+        }
+        let chosen: BTreeSet<usize> = chosen.into_iter().map(|(contributor, _)| contributor).collect();
+        let remains = |&image: &usize| {
+            kept[image] && self.owner(image).is_some_and(|contributor| chosen.contains(&contributor))
+        };
+        self.keep((0..self.len()).filter(remains))
+    }
+
+    /// Whether each image passes the filter.
+    fn filtered(&self, filter: &BTreeMap<String, Vec<String>>) -> Result<Vec<bool>, DataError> {
+        let mut kept = vec![true; self.len()];
+        for (column, values) in filter {
+            self.check_values(column, values)?;
+            let place = self.table.column(column)?;
+            for (image, kept) in kept.iter_mut().enumerate() {
+                *kept &= values.contains(&self.table.rows[self.rows[image]].fields[place]);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The contributors with the names and numbers of images asked for, each with the number of images kept.
+    fn meeting(&self, selection: &Selection, kept: &[bool]) -> Result<Vec<(usize, usize)>, DataError> {
+        let names: Option<BTreeSet<&str>> =
+            selection.names.as_ref().map(|names| names.iter().map(String::as_str).collect());
+        if let Some(unknown) = names.iter().flatten().find(|&&name| self.contributor(name).is_none()) {
+            return Err(self.unknown_contributor(unknown));
+        }
+        let needed = selection.min_images.unwrap_or(1).max(1);
+        let mut chosen = Vec::new();
+        for (number, contributor) in self.contributors().iter().enumerate() {
+            let named = names.as_ref().map(|names| names.contains(contributor.name.as_str()));
+            let images = contributor.images.iter().filter(|&&image| kept[image]).count();
+            match named {
+                Some(false) => {}
+                _ if images >= needed => chosen.push((number, images)),
+                None => {}
+                Some(true) if images == 0 => {
+                    return Err(DataError::ContributorWithoutImages {
+                        contributor: contributor.name.clone(),
+                        reason: "left after the filters".to_owned(),
+                    });
+                }
+                Some(true) => {
+                    return Err(DataError::TooFewImages {
+                        contributor: contributor.name.clone(),
+                        images,
+                        needed,
+                    });
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn check_values(&self, column: &str, values: &[String]) -> Result<(), DataError> {
+        let place = self.table.column(column)?;
+        let existing: BTreeSet<&str> =
+            self.rows.iter().map(|&row| self.table.rows[row].fields[place].as_str()).collect();
+        match values.iter().find(|value| !existing.contains(value.as_str())) {
+            None => Ok(()),
+            Some(value) => Err(DataError::UnknownValue {
+                column: column.to_owned(),
+                value: value.clone(),
+                available: listed(existing.into_iter()),
+            }),
+        }
+    }
+
+    fn unknown_contributor(&self, name: &str) -> DataError {
+        let hint =
+            format!("there are {}", listed(self.contributors().iter().map(|other| other.name.as_str())));
+        DataError::UnknownContributor { contributor: name.to_owned(), key: self.key().to_string(), hint }
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMES_IN_MESSAGES);
+    let shown: Vec<&str> = names.take(NAMES_IN_MESSAGES).collect();
+    match more {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -123,6 +123,11 @@ fn selections_keep_images_and_say_what_is_wrong() {
         message(Selection::default().with_filter("class", ["fod"]))
             .starts_with("no image has \"fod\" in column `class`")
     );
+    let small = Selection { min_images: Some(12), ..Selection::names(["AbiClipart", "Danny Allen"]) };
+    assert_eq!(
+        message(small),
+        "contributor \"AbiClipart\" has 11 images, fewer than min_images = 12: lower min_images or leave the contributor out"
+    );
     let elsewhere = Selection::names(["Danny Allen", "mo"]).with_filter("class", ["food"]);
     let message = message(elsewhere);
     assert!(message.contains("has no images left after the filters"), "{message}");
