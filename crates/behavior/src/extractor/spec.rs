@@ -1,0 +1,213 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::resize::Plane;
+use crate::BehaviorError;
+
+/// A pretrained classifier that ships with the project, in `datasets/weights`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtractorNetwork {
+    /// SqueezeNet 1.1: 512 features, 227 px.
+    SqueezeNet,
+    /// EfficientNet-Lite0: 1280 features, 224 px.
+    Lite0,
+}
+
+impl ExtractorNetwork {
+    /// The number of logits.
+    pub const CLASSES: usize = 1000;
+
+    /// All networks.
+    pub const ALL: [Self; 2] = [Self::SqueezeNet, Self::Lite0];
+
+    /// The name in score names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SqueezeNet => "squeezenet",
+            Self::Lite0 => "lite0",
+        }
+    }
+
+    /// The name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::SqueezeNet => "SqueezeNet 1.1",
+            Self::Lite0 => "EfficientNet-Lite0",
+        }
+    }
+
+    /// The name of the weights file.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::SqueezeNet => "squeezenet1_1.f16.safetensors",
+            Self::Lite0 => "efficientnet_lite0.f16.safetensors",
+        }
+    }
+
+    /// The side in pixels of the images that the network was trained on.
+    pub fn native_size(self) -> usize {
+        match self {
+            Self::SqueezeNet => 227,
+            Self::Lite0 => 224,
+        }
+    }
+
+    /// The number of features.
+    pub fn features(self) -> usize {
+        match self {
+            Self::SqueezeNet => 512,
+            Self::Lite0 => 1280,
+        }
+    }
+
+    /// How the input planes are made of an RGB image.
+    pub(super) fn planes(self) -> [Plane; 3] {
+        match self {
+            Self::SqueezeNet => [(2, 103.939), (1, 116.779), (0, 123.68)]
+                .map(|(channel, mean)| Plane { channel, scale: 1.0, shift: -mean }),
+            Self::Lite0 => [0, 1, 2].map(|channel| Plane { channel, scale: 1.0 / 128.0, shift: -127.0 / 128.0 }),
+        }
+    }
+}
+
+/// A network and the size at which it sees the images; written `lite0` or `lite0_64px`.
+///
+/// A size under the native one is much cheaper and enough for images of 16 to 32 px; both networks are fully
+/// convolutional up to the spatial mean. Scores at different sizes are different scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExtractorSpec {
+    /// The network.
+    pub network: ExtractorNetwork,
+    /// The side in pixels, or none for the network's native size.
+    pub input_size: Option<usize>,
+}
+
+impl ExtractorSpec {
+    /// The smallest input size: below it the networks' maps vanish.
+    pub const MIN_SIZE: usize = 32;
+    /// The largest input size.
+    pub const MAX_SIZE: usize = 512;
+
+    /// `network` at its native size.
+    pub fn native(network: ExtractorNetwork) -> Self {
+        Self { network, input_size: None }
+    }
+
+    /// `network` at `size` px; the native size is written as none, so that equal extractors are equal values.
+    ///
+    /// # Errors
+    /// [`BehaviorError::Parameter`] where `size` is outside [`Self::MIN_SIZE`] to [`Self::MAX_SIZE`].
+    pub fn at(network: ExtractorNetwork, size: usize) -> Result<Self, BehaviorError> {
+        let spec = Self { network, input_size: (size != network.native_size()).then_some(size) };
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// The side in pixels of the network's input.
+    pub fn size(&self) -> usize {
+        self.input_size.unwrap_or(self.network.native_size())
+    }
+
+    /// Checks the input size.
+    ///
+    /// # Errors
+    /// [`BehaviorError::Parameter`] as for [`ExtractorSpec::at`].
+    pub fn validate(&self) -> Result<(), BehaviorError> {
+        let size = self.size();
+        if (Self::MIN_SIZE..=Self::MAX_SIZE).contains(&size) {
+            return Ok(());
+        }
+        Err(BehaviorError::Parameter {
+            name: "input size",
+            value: format!("{size} px"),
+            valid: format!("{} to {} px", Self::MIN_SIZE, Self::MAX_SIZE),
+        })
+    }
+
+    /// Images a batch: as many as keep the largest feature maps in some tens of megabytes.
+    pub(super) fn batch_size(&self) -> usize {
+        (16 * 224 * 224 / (self.size() * self.size())).clamp(4, 64)
+    }
+}
+
+impl fmt::Display for ExtractorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.network.name())?;
+        match self.input_size {
+            Some(size) if size != self.network.native_size() => write!(f, "_{size}px"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for ExtractorSpec {
+    type Err = BehaviorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |reason: String| BehaviorError::UnknownBehavior {
+            name: text.to_string(),
+            reason,
+            examples: "`squeezenet`, `lite0` or `lite0_64px`",
+        };
+        let (name, size) = match text.split_once('_') {
+            Some((name, size)) => (name, Some(size)),
+            None => (text, None),
+        };
+        let network = ExtractorNetwork::ALL
+            .into_iter()
+            .find(|network| network.name() == name)
+            .ok_or_else(|| refuse(format!("there is no extractor `{name}`")))?;
+        match size {
+            None => Ok(Self::native(network)),
+            Some(size) => {
+                let pixels = size.strip_suffix("px").and_then(|digits| digits.parse().ok());
+                Self::at(network, pixels.ok_or_else(|| refuse(format!("`{size}` is no size in px")))?)
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for ExtractorSpec {
+    type Error = BehaviorError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ExtractorSpec> for String {
+    fn from(spec: ExtractorSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["squeezenet", "lite0", "lite0_64px", "squeezenet_96px"] {
+            assert_eq!(name.parse::<ExtractorSpec>().unwrap().to_string(), name);
+        }
+        assert_eq!("lite0_224px".parse::<ExtractorSpec>().unwrap(), ExtractorSpec::native(ExtractorNetwork::Lite0));
+    }
+
+    #[test]
+    fn wrong_names_are_refused() {
+        for (name, part) in [
+            ("inception", "no extractor `inception`"),
+            ("lite0_64", "no size in px"),
+            ("lite0_16px", "32 to 512 px"),
+            ("lite0_px", "no size in px"),
+            ("lite0_9999px", "32 to 512 px"),
+        ] {
+            let error = name.parse::<ExtractorSpec>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
