@@ -1,0 +1,130 @@
+//! Two-dimensional convolution.
+
+mod backward;
+mod forward;
+mod geometry;
+mod pack;
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+use burn::tensor::module;
+use burn::tensor::ops::ConvOptions;
+
+use crate::dispatch::{Operation, apply};
+use crate::flex::{dims, tensor, values};
+use geometry::Geometry;
+
+/// Convolution (cross-correlation, as PyTorch's `conv2d`) with one stride and one zero padding
+/// for both directions:
+///
+/// `y[n, o, i, j] = bias[o] + sum_{c, u, v} weight[o, c, u, v] x[n, c, i stride + u - padding, j stride + v - padding]`.
+///
+/// `x` is `[batch, channels, height, width]`, `weight` `[outputs, channels, kernel height, kernel
+/// width]`, `bias` `[outputs]`. On Flex in `f32` this runs the kernels of this crate, elsewhere
+/// burn's convolution.
+///
+/// # Panics
+/// As burn's convolution does, when the shapes do not fit each other.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let Some(geometry) = geometry(&x, &weight, bias.as_ref(), stride, padding) else {
+        return plain(x, weight, bias, stride, padding);
+    };
+    let operation = Conv2d { geometry };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    match bias {
+        Some(bias) => match apply(operation, [x, weight, bias.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight, bias]) => plain(
+                Tensor::from_dispatch(x),
+                Tensor::from_dispatch(weight),
+                Some(Tensor::from_dispatch(bias)),
+                stride,
+                padding,
+            ),
+        },
+        None => match apply(operation, [x, weight]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight]) => {
+                plain(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), None, stride, padding)
+            }
+        },
+    }
+}
+
+/// The same by burn's own operation.
+fn plain(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    module::conv2d(x, weight, bias, options)
+}
+
+/// The extents, if they fit each other, are not empty, and offsets into an image fit 32 bits.
+fn geometry(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Option<Geometry> {
+    let [batch, channels, height, width] = x.dims();
+    let [outputs, weight_channels, kernel_height, kernel_width] = weight.dims();
+    let g =
+        Geometry { batch, channels, height, width, outputs, kernel_height, kernel_width, stride, padding };
+    let fits = weight_channels == channels
+        && bias.is_none_or(|bias| bias.dims() == [outputs])
+        && stride > 0
+        && height + 2 * padding >= kernel_height
+        && width + 2 * padding >= kernel_width
+        && batch * channels * height * width * outputs * kernel_height * kernel_width > 0;
+    if !fits {
+        return None;
+    }
+    let largest = channels.max(outputs) * (height + 2 * padding) * (width + 2 * padding);
+    (largest.checked_mul(kernel_width * stride)? < u32::MAX as usize / 2).then_some(g)
+}
+
+#[derive(Clone, Debug)]
+struct Conv2d {
+    geometry: Geometry,
+}
+
+impl<const N: usize> Operation<N> for Conv2d {
+    /// The input and the weight.
+    type Saved = (FlexTensor, FlexTensor);
+
+    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved) {
+        let g = &self.geometry;
+        let bias = inputs.get(2).map(values);
+        let output = forward::forward(g, values(&inputs[0]), values(&inputs[1]), bias);
+        let output = tensor(output, [g.batch, g.outputs, g.out_height(), g.out_width()]);
+        (output, (inputs[0].clone(), inputs[1].clone()))
+    }
+
+    fn backward(
+        &self,
+        (input, weight): Self::Saved,
+        gradient: FlexTensor,
+        needed: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let g = &self.geometry;
+        let gradient = values(&gradient);
+        std::array::from_fn(|i| {
+            needed[i].then(|| match i {
+                0 => tensor(backward::input_gradient(g, gradient, values(&weight)), dims::<4>(&input)),
+                1 => tensor(backward::weight_gradient(g, gradient, values(&input)), dims::<4>(&weight)),
+                _ => tensor(backward::bias_gradient(g, gradient), [g.outputs]),
+            })
+        })
+    }
+}

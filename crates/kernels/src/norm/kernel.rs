@@ -1,0 +1,341 @@
+//! Group normalisation on slices.
+
+use crate::cpu::InstructionSet;
+use crate::parallel;
+use crate::simd::{Simd, for_every_set, sigmoid};
+use crate::storage::{Output, SharedMut};
+
+/// Extents and options of a group normalisation over `[batch, channels, size]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupNorm {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) size: usize,
+    pub(crate) groups: usize,
+    pub(crate) epsilon: f32,
+    /// Whether `SiLU` follows.
+    pub(crate) silu: bool,
+}
+
+/// What a group was normalised with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Moments {
+    pub(crate) mean: f32,
+    /// `1 / sqrt(variance + epsilon)`.
+    pub(crate) scale: f32,
+}
+
+/// Operations that one number costs, roughly, for deciding whether to share the work.
+const COST: usize = 16;
+
+impl GroupNorm {
+    fn group_channels(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    fn len(&self) -> usize {
+        self.batch * self.channels * self.size
+    }
+
+    /// The result and the moments of each group of each image.
+    pub(crate) fn forward(&self, x: &[f32], gamma: &[f32], beta: &[f32]) -> (Vec<f32>, Vec<Moments>) {
+        self.check(x, gamma);
+        assert_eq!(beta.len(), self.channels);
+        let set = InstructionSet::current();
+        let block = self.group_channels() * self.size;
+        let mut output = Output::new(self.len());
+        let place = output.pointer();
+        let mut moments = vec![Moments::default(); self.batch * self.groups];
+        let moments_place = Moved(moments.as_mut_ptr());
+        parallel::for_each(self.batch * self.groups, block * COST, |piece| {
+            let channels = self.channels_of(piece);
+            let x = &x[piece * block..][..block];
+            // SAFETY: each piece writes its own group and its own moments.
+            unsafe {
+                let moments = normalise_group(
+                    set,
+                    self,
+                    x,
+                    &gamma[channels.clone()],
+                    &beta[channels],
+                    place.at(piece * block),
+                );
+                moments_place.write(piece, moments);
+            }
+        });
+        // SAFETY: every group of every image was written.
+        (unsafe { output.finish() }, moments)
+    }
+
+    /// The gradients of `x`, `gamma` and `beta`.
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        moments: &[Moments],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 3] {
+        self.check(x, gamma);
+        assert_eq!(beta.len(), self.channels);
+        assert_eq!(gradient.len(), x.len());
+        assert_eq!(moments.len(), self.batch * self.groups);
+        let set = InstructionSet::current();
+        let block = self.group_channels() * self.size;
+        let mut output = Output::new(self.len());
+        let place = output.pointer();
+        let mut sums = Output::new(2 * self.batch * self.channels);
+        let sums_place = sums.pointer();
+        parallel::for_each(self.batch * self.groups, block * COST, |piece| {
+            let channels = self.channels_of(piece);
+            let per_channel = piece * self.group_channels();
+            // SAFETY: each piece writes its own group and the sums of its own channels.
+            unsafe {
+                differentiate_group(
+                    set,
+                    self,
+                    &x[piece * block..][..block],
+                    &gamma[channels.clone()],
+                    &beta[channels],
+                    moments[piece],
+                    &gradient[piece * block..][..block],
+                    place.at(piece * block),
+                    SharedMut(sums_place.at(per_channel)),
+                    SharedMut(sums_place.at(self.batch * self.channels + per_channel)),
+                );
+            }
+        });
+        // SAFETY: every group of every image was written.
+        let (dx, sums) = unsafe { (output.finish(), sums.finish()) };
+        let over_batch = |sums: &[f32]| {
+            let mut total = vec![0.0f32; self.channels];
+            for image in sums.chunks_exact(self.channels) {
+                for (total, value) in total.iter_mut().zip(image) {
+                    *total += value;
+                }
+            }
+            total
+        };
+        let (scale, shift) = sums.split_at(self.batch * self.channels);
+        [dx, over_batch(scale), over_batch(shift)]
+    }
+
+    fn check(&self, x: &[f32], gamma: &[f32]) {
+        assert_eq!(x.len(), self.len());
+        assert_eq!(gamma.len(), self.channels);
+        assert_eq!(self.channels % self.groups, 0);
+    }
+
+    fn channels_of(&self, piece: usize) -> std::ops::Range<usize> {
+        let first = piece % self.groups * self.group_channels();
+        first..first + self.group_channels()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Moved(*mut Moments);
+// SAFETY: each thread writes elements of its own, as `forward` says.
+unsafe impl Send for Moved {}
+// SAFETY: as above.
+unsafe impl Sync for Moved {}
+
+impl Moved {
+    /// # Safety
+    /// `index` lies inside the vector and nobody else uses that element.
+    unsafe fn write(self, index: usize, value: Moments) {
+        // SAFETY: by the caller.
+        unsafe { *self.0.add(index) = value }
+    }
+}
+
+for_every_set! {
+    /// # Safety
+    /// `to` has room for as many numbers as `x` holds; `gamma` and `beta` hold the group's.
+    unsafe fn normalise_group(
+        norm: &GroupNorm, x: &[f32], gamma: &[f32], beta: &[f32], to: *mut f32,
+    ) -> Moments = normalise
+}
+
+for_every_set! {
+    /// # Safety
+    /// `to` has room for as many numbers as `x` and `gradient` hold, `scales` and `shifts` for
+    /// one number for each channel of the group.
+    unsafe fn differentiate_group(
+        norm: &GroupNorm, x: &[f32], gamma: &[f32], beta: &[f32], moments: Moments,
+        gradient: &[f32], to: *mut f32, scales: SharedMut, shifts: SharedMut,
+    ) = differentiate
+}
+
+#[inline(always)]
+unsafe fn normalise<S: Simd>(
+    norm: &GroupNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    to: *mut f32,
+) -> Moments {
+    // SAFETY (whole body): reads and writes stay inside the slices and the room at `to`.
+    unsafe {
+        let count = x.len() as f32;
+        let mean = fold::<S>(x, |value| value) / count;
+        let centre = S::splat(mean);
+        let variance = fold_masked::<S>(x, centre) / count;
+        let scale = 1.0 / (variance + norm.epsilon).sqrt();
+        for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
+            let from = x.as_ptr().add(channel * norm.size);
+            let to = to.add(channel * norm.size);
+            let (a, b) = (S::splat(scale * gamma), S::splat(beta));
+            each::<S>(norm.size, |at, count| {
+                let centred = S::sub(load::<S>(from.add(at), count), centre);
+                let z = S::mul_add(a, centred, b);
+                let y = if norm.silu { S::mul(z, sigmoid::<S>(z)) } else { z };
+                store::<S>(to.add(at), y, count);
+            });
+        }
+        Moments { mean, scale }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn differentiate<S: Simd>(
+    norm: &GroupNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    moments: Moments,
+    gradient: &[f32],
+    to: *mut f32,
+    scales: SharedMut,
+    shifts: SharedMut,
+) {
+    // SAFETY (whole body): reads and writes stay inside the slices and the room at `to`.
+    unsafe {
+        let (mean, scale) = (S::splat(moments.mean), S::splat(moments.scale));
+        let (mut of_scale, mut of_shift) = (0.0f32, 0.0f32);
+        for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
+            let start = channel * norm.size;
+            let (from, gradient) = (x.as_ptr().add(start), gradient.as_ptr().add(start));
+            let to = to.add(start);
+            let (a, b) = (S::splat(gamma), S::splat(beta));
+            let mut sums = [S::splat(0.0); 2];
+            each::<S>(norm.size, |at, count| {
+                // Lanes past `count` have a gradient of zero and add nothing... unless the
+                // moments are not finite, when the sums are not either.
+                let normal = S::mul(S::sub(load::<S>(from.add(at), count), mean), scale);
+                let mut dz = load::<S>(gradient.add(at), count);
+                if norm.silu {
+                    let z = S::mul_add(a, normal, b);
+                    dz = S::mul(dz, silu_slope::<S>(z));
+                }
+                sums[0] = S::mul_add(dz, normal, sums[0]);
+                sums[1] = S::add(dz, sums[1]);
+                store::<S>(to.add(at), dz, count);
+            });
+            let sums = sums.map(|sum| S::sum(sum));
+            *scales.at(channel) = sums[0];
+            *shifts.at(channel) = sums[1];
+            of_scale += gamma * sums[0];
+            of_shift += gamma * sums[1];
+        }
+        let count = x.len() as f32;
+        // dx = scale (gamma dz - mean(gamma dz) - normal mean(gamma dz normal)).
+        let along = S::splat(-of_scale / count);
+        let level = S::splat(-of_shift / count);
+        for (channel, &gamma) in gamma.iter().enumerate() {
+            let start = channel * norm.size;
+            let (from, to) = (x.as_ptr().add(start), to.add(start));
+            let gamma = S::splat(gamma);
+            each::<S>(norm.size, |at, count| {
+                let normal = S::mul(S::sub(load::<S>(from.add(at), count), mean), scale);
+                let dz = load::<S>(to.add(at), count);
+                let inner = S::mul_add(normal, along, S::mul_add(gamma, dz, level));
+                store::<S>(to.add(at), S::mul(scale, inner), count);
+            });
+        }
+    }
+}
+
+/// `d silu(z) / dz = s + z s (1 - s)` with `s = sigmoid(z)`.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+pub(crate) unsafe fn silu_slope<S: Simd>(z: S::V) -> S::V {
+    // SAFETY: by the caller.
+    unsafe {
+        let s = sigmoid::<S>(z);
+        S::mul_add(S::mul(z, s), S::sub(S::splat(1.0), s), s)
+    }
+}
+
+/// Calls `work(at, count)` for each vector of `0..len`, the last one with `count` short of full.
+#[inline(always)]
+pub(crate) fn each<S: Simd>(len: usize, mut work: impl FnMut(usize, usize)) {
+    let whole = len - len % S::LANES;
+    let mut at = 0;
+    while at < whole {
+        work(at, S::LANES);
+        at += S::LANES;
+    }
+    if at < len {
+        work(at, len - at);
+    }
+}
+
+/// # Safety
+/// `count` readable numbers at `from`.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(from: *const f32, count: usize) -> S::V {
+    // SAFETY: by the caller.
+    unsafe { if count == S::LANES { S::load(from) } else { S::load_first(from, count) } }
+}
+
+/// # Safety
+/// Room for `count` numbers at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd>(to: *mut f32, value: S::V, count: usize) {
+    // SAFETY: by the caller.
+    unsafe { if count == S::LANES { S::store(to, value) } else { S::store_first(to, value, count) } }
+}
+
+/// The sum of `map` over the vectors of `x`; `map` of zeros must be zero.
+#[inline(always)]
+unsafe fn fold<S: Simd>(x: &[f32], map: impl Fn(S::V) -> S::V) -> f32 {
+    // SAFETY: reads stay inside the slice.
+    unsafe {
+        let mut sums = [S::splat(0.0); 4];
+        let whole = x.len() - x.len() % (4 * S::LANES);
+        for chunk in x[..whole].chunks_exact(4 * S::LANES) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = S::add(*sum, map(S::load(chunk.as_ptr().add(i * S::LANES))));
+            }
+        }
+        let rest = &x[whole..];
+        each::<S>(rest.len(), |at, count| {
+            sums[0] = S::add(sums[0], map(load::<S>(rest.as_ptr().add(at), count)));
+        });
+        S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))
+    }
+}
+
+/// The sum of `(x - centre)^2`.
+#[inline(always)]
+unsafe fn fold_masked<S: Simd>(x: &[f32], centre: S::V) -> f32 {
+    // SAFETY: reads stay inside the slice.
+    unsafe {
+        let square = |value: S::V| {
+            let centred = S::sub(value, centre);
+            S::mul(centred, centred)
+        };
+        let whole = x.len() - x.len() % S::LANES;
+        let mut total = fold::<S>(&x[..whole], square);
+        let mut centre_lane = [0.0f32; 16];
+        S::store(centre_lane.as_mut_ptr(), centre);
+        for value in &x[whole..] {
+            let centred = value - centre_lane[0];
+            total += centred * centred;
+        }
+        total
+    }
+}

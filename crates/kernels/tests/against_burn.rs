@@ -1,0 +1,377 @@
+//! Every function against burn's own operations on the same backend, forward and backward.
+
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Shape, Tensor, TensorData, activation, module};
+use kernels::InstructionSet;
+use proptest::prelude::*;
+
+/// Numbers in `[-1, 1)` that depend on `seed` alone.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let data = TensorData::new(numbers(shape.iter().product(), seed), Shape::new(shape));
+    Tensor::from_data(data, device)
+}
+
+fn vector<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec::<f32>().expect("tensors here are f32")
+}
+
+/// Fails unless the numbers agree within `tolerance` of the largest expected one.
+#[track_caller]
+fn close(name: &str, ours: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), expected.len(), "{name}");
+    let scale = expected.iter().fold(1e-3f32, |most, value| most.max(value.abs()));
+    for (i, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+        let error = (ours - expected).abs() / scale;
+        assert!(error <= tolerance, "{name}[{i}]: {ours} for {expected}, off by {error}");
+    }
+}
+
+/// The result of `layer` and the gradients of its inputs, for a loss with uneven weights.
+struct Pass(Vec<Vec<f32>>);
+
+macro_rules! pass {
+    ($layer:expr, $($input:expr),+) => {{
+        let device = Device::flex().autodiff();
+        let inputs = ($(tensor_of($input, &device).require_grad(),)+);
+        let y = $layer(&inputs);
+        let weights = tensor(y.dims(), 99, &device);
+        let grads = (y.clone() * weights).sum().backward();
+        let mut all = vec![vector(y)];
+        pass!(@gradients all, grads, inputs, $($input),+);
+        Pass(all)
+    }};
+    (@gradients $all:ident, $grads:ident, $inputs:ident, $a:expr) => {
+        $all.push(vector($inputs.0.grad(&$grads).unwrap()));
+    };
+    (@gradients $all:ident, $grads:ident, $inputs:ident, $a:expr, $b:expr) => {
+        pass!(@gradients $all, $grads, $inputs, $a);
+        $all.push(vector($inputs.1.grad(&$grads).unwrap()));
+    };
+    (@gradients $all:ident, $grads:ident, $inputs:ident, $a:expr, $b:expr, $c:expr) => {
+        pass!(@gradients $all, $grads, $inputs, $a, $b);
+        $all.push(vector($inputs.2.grad(&$grads).unwrap()));
+    };
+}
+
+fn tensor_of<const D: usize>((shape, seed): ([usize; D], u64), device: &Device) -> Tensor<D> {
+    tensor(shape, seed, device)
+}
+
+#[track_caller]
+fn compare(name: &str, ours: Pass, expected: Pass) {
+    for (i, (ours, expected)) in ours.0.iter().zip(&expected.0).enumerate() {
+        let tolerance = if i == 0 { 1e-5 } else { 1e-4 };
+        close(&format!("{name}, part {i}"), ours, expected, tolerance);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Conv {
+    batch: usize,
+    channels: usize,
+    outputs: usize,
+    height: usize,
+    width: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+fn check_conv(c: Conv) {
+    let x = ([c.batch, c.channels, c.height, c.width], 1);
+    let weight = ([c.outputs, c.channels, c.kernel, c.kernel], 2);
+    let bias = ([c.outputs], 3);
+    let options = || ConvOptions::new([c.stride; 2], [c.padding; 2], [1, 1], 1);
+    type Inputs = (Tensor<4>, Tensor<4>, Tensor<1>);
+    let expected = pass!(
+        |(x, w, b): &Inputs| module::conv2d(x.clone(), w.clone(), Some(b.clone()), options()),
+        x,
+        weight,
+        bias
+    );
+    let ours = pass!(
+        |(x, w, b): &Inputs| kernels::conv2d(x.clone(), w.clone(), Some(b.clone()), c.stride, c.padding),
+        x,
+        weight,
+        bias
+    );
+    compare(&format!("{c:?}"), ours, expected);
+}
+
+fn check_norm(shape: [usize; 4], groups: usize, silu: bool) {
+    let (x, gamma, beta) = ((shape, 1), ([shape[1]], 2), ([shape[1]], 3));
+    type Inputs = (Tensor<4>, Tensor<1>, Tensor<1>);
+    let expected = pass!(
+        |(x, gamma, beta): &Inputs| {
+            let [n, c, h, w] = x.dims();
+            let grouped = x.clone().reshape([n, groups, c / groups * h * w]);
+            let centred = grouped.clone() - grouped.mean_dim(2);
+            let variance = centred.clone().powi_scalar(2).mean_dim(2);
+            let normal = (centred / (variance + 1e-5).sqrt()).reshape([n, c, h, w]);
+            let z = normal * gamma.clone().reshape([1, c, 1, 1]) + beta.clone().reshape([1, c, 1, 1]);
+            if silu { activation::silu(z) } else { z }
+        },
+        x,
+        gamma,
+        beta
+    );
+    let ours = pass!(
+        |(x, gamma, beta): &Inputs| kernels::group_norm(
+            x.clone(),
+            gamma.clone(),
+            beta.clone(),
+            groups,
+            1e-5,
+            silu
+        ),
+        x,
+        gamma,
+        beta
+    );
+    compare(&format!("group norm {shape:?} in {groups}, silu {silu}"), ours, expected);
+}
+
+fn check_linear(rows: [usize; 2], inputs: usize, outputs: usize) {
+    let x = ([rows[0], rows[1], inputs], 1);
+    let (weight, bias) = (([outputs, inputs], 2), ([outputs], 3));
+    type Inputs = (Tensor<3>, Tensor<2>, Tensor<1>);
+    let expected = pass!(
+        |(x, w, b): &Inputs| {
+            let y = x.clone().reshape([rows[0] * rows[1], inputs]).matmul(w.clone().transpose());
+            (y + b.clone().unsqueeze()).reshape([rows[0], rows[1], outputs])
+        },
+        x,
+        weight,
+        bias
+    );
+    let ours =
+        pass!(|(x, w, b): &Inputs| kernels::linear(x.clone(), w.clone(), Some(b.clone())), x, weight, bias);
+    compare(&format!("linear {rows:?} {inputs} to {outputs}"), ours, expected);
+}
+
+fn on_every_set(check: impl Fn()) {
+    for set in InstructionSet::available() {
+        set.force(&check);
+    }
+}
+
+#[test]
+fn convolutions_of_the_networks() {
+    let base =
+        Conv { batch: 3, channels: 16, outputs: 16, height: 16, width: 16, kernel: 3, stride: 1, padding: 1 };
+    on_every_set(|| {
+        for (channels, outputs) in [(3, 16), (16, 16), (22, 45), (16, 3), (64, 32)] {
+            check_conv(Conv { channels, outputs, ..base });
+            check_conv(Conv { channels, outputs, stride: 2, ..base });
+            check_conv(Conv { channels, outputs, kernel: 1, padding: 0, ..base });
+            check_conv(Conv { channels, outputs, padding: 0, height: 8, width: 8, ..base });
+        }
+    });
+}
+
+#[test]
+fn a_convolution_may_lack_its_bias() {
+    let device = Device::flex();
+    let (x, w) = (tensor([2, 3, 8, 8], 1, &device), tensor([4, 3, 3, 3], 2, &device));
+    let ours = kernels::conv2d(x.clone(), w.clone(), None, 1, 1);
+    let expected = module::conv2d(x, w, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1));
+    close("without bias", &vector(ours), &vector(expected), 1e-5);
+}
+
+#[test]
+fn views_are_read_in_their_own_order() {
+    let device = Device::flex().autodiff();
+    let x = tensor([3, 2, 8, 9], 1, &device).require_grad();
+    let w = tensor([4, 3, 3, 3], 2, &device);
+    let run = |ours: bool| {
+        let view = x.clone().swap_dims(0, 1).slice([0..2, 0..3, 1..7, 2..9]);
+        let y = if ours {
+            kernels::conv2d(view, w.clone(), None, 1, 1)
+        } else {
+            module::conv2d(view, w.clone(), None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+        };
+        let gradient = x.grad(&y.clone().mean().backward()).unwrap();
+        (vector(y), vector(gradient))
+    };
+    let (ours, expected) = (run(true), run(false));
+    close("view", &ours.0, &expected.0, 1e-5);
+    close("gradient of a view", &ours.1, &expected.1, 1e-4);
+}
+
+#[test]
+fn normalisations_of_the_networks() {
+    on_every_set(|| {
+        for silu in [false, true] {
+            check_norm([3, 16, 16, 16], 8, silu);
+            check_norm([2, 22, 7, 5], 11, silu);
+            check_norm([2, 45, 4, 4], 5, silu);
+            check_norm([2, 6, 1, 1], 2, silu);
+        }
+    });
+}
+
+#[test]
+fn activation_and_linear_layers() {
+    on_every_set(|| {
+        for size in [1, 15, 16, 33, 70_000] {
+            let expected = pass!(|(x,): &(Tensor<1>,)| activation::silu(x.clone() * 8.0), ([size], 1));
+            let ours = pass!(|(x,): &(Tensor<1>,)| kernels::silu(x.clone() * 8.0), ([size], 1));
+            compare("silu", ours, expected);
+        }
+        check_linear([1, 1], 1, 1);
+        check_linear([1, 32], 16, 64);
+        check_linear([3, 100], 45, 22);
+        check_linear([2, 300], 64, 64);
+    });
+}
+
+#[test]
+fn other_number_types_run_on_burn() {
+    let device = Device::flex();
+    let cast = |t: Tensor<4>| t.cast(burn::tensor::DType::F64);
+    let (x, w) = (tensor([1, 2, 5, 5], 1, &device), tensor([3, 2, 3, 3], 2, &device));
+    let y = kernels::conv2d(cast(x.clone()), cast(w.clone()), None, 1, 1);
+    assert_eq!(y.dtype(), burn::tensor::DType::F64);
+    let expected = vector(kernels::conv2d(x, w, None, 1, 1));
+    close("f64", &vector(y.cast(burn::tensor::DType::F32)), &expected, 1e-5);
+}
+
+#[test]
+fn not_a_number_and_infinity_pass_through() {
+    let device = Device::flex();
+    on_every_set(|| {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut values = numbers(2 * 8 * 8, 1);
+            values[0] = bad;
+            let x = Tensor::<4>::from_data(TensorData::new(values, [1, 2, 8, 8]), &device);
+            let w = tensor([1, 2, 3, 3], 2, &device);
+            let y = vector(kernels::conv2d(x.clone(), w, None, 1, 1));
+            assert!(!y[0].is_finite() && !y[9].is_finite() && y[2].is_finite() && y[63].is_finite());
+            let ones = Tensor::<1>::ones([2], &device);
+            let y = vector(kernels::group_norm(x.clone(), ones.clone(), ones, 2, 1e-5, true));
+            assert!(y[..64].iter().all(|y| y.is_nan()) && y[64..].iter().all(|y| y.is_finite()));
+            let y = vector(kernels::silu(x));
+            assert!(y[0].is_nan() == bad.is_nan() && !y[0].is_finite() && y[1].is_finite());
+        }
+    });
+}
+
+/// Everything that a small network computes, as bits.
+fn everything() -> Vec<u32> {
+    let device = Device::flex().autodiff();
+    let x = tensor([5, 8, 16, 16], 1, &device).require_grad();
+    let w = tensor([22, 8, 3, 3], 2, &device).require_grad();
+    let b = tensor([22], 3, &device).require_grad();
+    let d = tensor([70, 22, 3, 3], 4, &device).require_grad();
+    let l = tensor([9, 70], 5, &device).require_grad();
+    let y = kernels::conv2d(x.clone(), w.clone(), Some(b.clone()), 1, 1);
+    let y = kernels::group_norm(y, b.clone(), b.clone(), 11, 1e-5, true);
+    let y = kernels::conv2d(y, d.clone(), None, 2, 1);
+    let y = kernels::linear(kernels::silu(y).reshape([5, 70, 64]).swap_dims(1, 2), l.clone(), None);
+    let grads = y.clone().powi_scalar(2).sum().backward();
+    let parts = [
+        vector(y),
+        vector(x.grad(&grads).unwrap()),
+        vector(w.grad(&grads).unwrap()),
+        vector(b.grad(&grads).unwrap()),
+        vector(d.grad(&grads).unwrap()),
+        vector(l.grad(&grads).unwrap()),
+    ];
+    parts.concat().into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn every_number_of_threads_gives_the_same_bits() {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    for set in InstructionSet::available() {
+        let run = |threads| pool(threads).install(|| set.force(everything));
+        let one = run(1);
+        assert_eq!(one, run(1));
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(3));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn convolutions_of_any_shape(
+        batch in 1usize..4, channels in 1usize..20, outputs in 1usize..20,
+        height in 1usize..34, width in 1usize..34,
+        kernel in prop::sample::select(vec![1usize, 3]), stride in 1usize..3, padding in 0usize..2,
+    ) {
+        prop_assume!(height + 2 * padding >= kernel && width + 2 * padding >= kernel);
+        on_every_set(|| check_conv(Conv { batch, channels, outputs, height, width, kernel, stride, padding }));
+    }
+
+    #[test]
+    fn normalisations_of_any_shape(
+        batch in 1usize..4, groups in 1usize..6, each in 1usize..6,
+        height in 1usize..18, width in 1usize..18, silu: bool,
+    ) {
+        // A group of one number has no spread, and its gradient is nothing but rounding.
+        prop_assume!(each * height * width > 3);
+        on_every_set(|| check_norm([batch, groups * each, height, width], groups, silu));
+    }
+
+    #[test]
+    fn linear_layers_of_any_shape(
+        batch in 1usize..4, length in 1usize..70, inputs in 1usize..70, outputs in 1usize..70,
+    ) {
+        on_every_set(|| check_linear([batch, length], inputs, outputs));
+    }
+}
+
+/// Finite differences of the sum of `y` weighted unevenly, against the gradient.
+#[test]
+fn gradients_are_slopes() {
+    let device = Device::flex().autodiff();
+    let run = |x: Vec<f32>| {
+        let x = Tensor::<4>::from_data(TensorData::new(x, [1, 2, 5, 4]), &device).require_grad();
+        let w = tensor([4, 2, 3, 3], 2, &device);
+        let gamma = tensor([4], 3, &device);
+        let y = kernels::conv2d(x.clone(), w, None, 1, 1);
+        let y = kernels::group_norm(y, gamma.clone(), gamma, 2, 1e-5, true);
+        let loss = (y.clone() * tensor(y.dims(), 7, &device)).sum();
+        (loss, x)
+    };
+    let x = numbers(40, 1);
+    let (loss, input) = run(x.clone());
+    let gradient = vector(input.grad(&loss.backward()).unwrap());
+    const STEP: f32 = 1.0 / 128.0;
+    for i in 0..x.len() {
+        let loss_at = |offset: f32| {
+            let mut moved = x.clone();
+            moved[i] += offset;
+            f64::from(run(moved).0.into_scalar::<f32>())
+        };
+        let slope = (loss_at(STEP) - loss_at(-STEP)) / f64::from(2.0 * STEP);
+        assert!((slope - f64::from(gradient[i])).abs() < 5e-3, "{i}: {slope} for {}", gradient[i]);
+    }
+}
+
+#[test]
+fn checkpointing_devices_work() {
+    use burn::tensor::GradientCheckpointingStrategy;
+    let device = Device::flex().autodiff();
+    let x = tensor([1, 2, 6, 6], 1, &device)
+        .with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+        .require_grad();
+    let w = tensor([3, 2, 3, 3], 2, &Device::flex());
+    let y = kernels::conv2d(x.clone() * 2.0, w, None, 1, 1);
+    let grads = y.powi_scalar(2).sum().backward();
+    assert!(vector(x.grad(&grads).unwrap()).iter().any(|g| *g != 0.0));
+}
