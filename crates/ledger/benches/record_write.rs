@@ -25,9 +25,11 @@ fn record_write(criterion: &mut Criterion) {
     });
     let known = record(0);
     ledger.put(&known).expect("room");
-    criterion.bench_function("ledger/put_known", |bencher| bencher.iter(|| ledger.put(&known).expect("the same")));
+    criterion
+        .bench_function("ledger/put_known", |bencher| bencher.iter(|| ledger.put(&known).expect("the same")));
     criterion.bench_function("ledger/get", |bencher| bencher.iter(|| ledger.get(known.id()).expect("there")));
-    criterion.bench_function("ledger/run_id", |bencher| bencher.iter(|| known.key().id().expect("plain values")));
+    criterion
+        .bench_function("ledger/run_id", |bencher| bencher.iter(|| known.key().id().expect("plain values")));
 }
 
 criterion_group!(benches, record_write);

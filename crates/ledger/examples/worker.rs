@@ -4,15 +4,28 @@
 //! recorded. Kill it at any time and start it again: nothing is lost but the run it was at.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ledger::{Ledger, Next, Record, RunKey};
 use removal::Coalition;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = |name: &str| arguments.next().ok_or(format!("missing {name}: worker FOLDER RUNS MILLISECONDS"));
-    let (folder, runs, milliseconds) = (next("FOLDER")?, next("RUNS")?.parse()?, next("MILLISECONDS")?.parse()?);
+    let mut next =
+        |name: &str| arguments.next().ok_or(format!("missing {name}: worker FOLDER RUNS MILLISECONDS"));
+    let (folder, runs, milliseconds) =
+        (next("FOLDER")?, next("RUNS")?.parse()?, next("MILLISECONDS")?.parse()?);
 
     let ledger = Ledger::open(folder)?;
     let keys: Vec<RunKey> =

@@ -14,7 +14,8 @@ use crate::LedgerError;
 /// # Errors
 /// [`LedgerError::NotJson`] if the value has no JSON form (for instance a map with keys that are not strings).
 pub fn canonical_json(value: &impl Serialize) -> Result<String, LedgerError> {
-    let value = serde_json::to_value(value).map_err(|source| LedgerError::NotJson { what: "a value", source })?;
+    let value =
+        serde_json::to_value(value).map_err(|source| LedgerError::NotJson { what: "a value", source })?;
     let mut text = String::new();
     write(&value, &mut text);
     Ok(text)
@@ -47,7 +48,9 @@ fn write(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => text.push_str(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text.push_str(&value.to_string())
+        }
     }
 }
 

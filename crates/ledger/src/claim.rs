@@ -50,6 +50,13 @@ pub enum ClaimOutcome {
     Busy(Option<u32>),
 }
 
+/// Runs of a list that cannot be claimed.
+#[derive(Default)]
+struct Others {
+    running: usize,
+    failed: usize,
+}
+
 /// What came of asking for any run of a list.
 #[derive(Debug)]
 pub enum Next {
@@ -83,35 +90,49 @@ impl Ledger {
     /// [`LedgerError::Io`] and its kin for the lock files, or a failure file that cannot be read.
     pub fn next_claim(&self, ids: &[RunId], max_attempts: u32) -> Result<Next, LedgerError> {
         let mut retries = Vec::new();
-        let (mut running, mut failed) = (0, 0);
+        let mut others = Others::default();
         for (index, &id) in ids.iter().enumerate() {
             if self.contains(id) {
                 continue;
             }
-            match self.failure(id)? {
-                Some(failure) if failure.attempts >= max_attempts => failed += 1,
-                Some(_) => retries.push((index, id)),
-                None => match self.claim_at(id, index)? {
-                    ClaimOutcome::Claimed(claim) => return Ok(Next::Claimed(claim)),
-                    ClaimOutcome::Busy(_) => running += 1,
-                    ClaimOutcome::Done => {}
-                },
+            if self.failure(id)?.is_some() {
+                retries.push((index, id));
+            } else if let Some(claim) = self.claim_unless_hopeless(id, index, max_attempts, &mut others)? {
+                return Ok(Next::Claimed(claim));
             }
         }
         for (index, id) in retries {
-            match self.claim_at(id, index)? {
-                ClaimOutcome::Claimed(claim) => {
-                    // Its former worker may have failed once more since we looked.
-                    match self.failure(id)? {
-                        Some(failure) if failure.attempts >= max_attempts => failed += 1,
-                        _ => return Ok(Next::Claimed(claim)),
-                    }
-                }
-                ClaimOutcome::Busy(_) => running += 1,
-                ClaimOutcome::Done => {}
+            if let Some(claim) = self.claim_unless_hopeless(id, index, max_attempts, &mut others)? {
+                return Ok(Next::Claimed(claim));
             }
         }
+        let Others { running, failed } = others;
         Ok(if running > 0 { Next::Busy { running } } else { Next::Finished { failed } })
+    }
+
+    /// Claims a run; counts it where it cannot be had.
+    fn claim_unless_hopeless(
+        &self,
+        id: RunId,
+        index: usize,
+        max_attempts: u32,
+        others: &mut Others,
+    ) -> Result<Option<Claim>, LedgerError> {
+        match self.claim_at(id, index)? {
+            ClaimOutcome::Done => Ok(None),
+            ClaimOutcome::Busy(_) => {
+                others.running += 1;
+                Ok(None)
+            }
+            // Asked under the claim: a worker that failed a moment ago has written its note by now.
+            ClaimOutcome::Claimed(claim) => match self.failure(id)? {
+                Some(failure) if failure.attempts >= max_attempts => {
+                    others.failed += 1;
+                    Ok(None)
+                }
+                _ => Ok(Some(claim)),
+            },
+        }
     }
 
     fn claim_at(&self, id: RunId, index: usize) -> Result<ClaimOutcome, LedgerError> {

@@ -9,7 +9,9 @@ use crate::RunId;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The disk has no room.
-    #[error("cannot write {path}: the disk is full; nothing half-written was left, free some space and run again")]
+    #[error(
+        "cannot write {path}: the disk is full; nothing half-written was left, free some space and run again"
+    )]
     DiskFull {
         /// The file that was being written.
         path: PathBuf,
@@ -35,7 +37,9 @@ pub enum LedgerError {
         source: io::Error,
     },
     /// The folder is a ledger of another format version.
-    #[error("{path} says `{found}`, this program writes `{expected}`; use a new output folder, or the program version that began this one")]
+    #[error(
+        "{path} says `{found}`, this program writes `{expected}`; use a new output folder, or the program version that began this one"
+    )]
     FolderFormat {
         /// The folder's `ledger.json`.
         path: PathBuf,
@@ -45,7 +49,9 @@ pub enum LedgerError {
         expected: String,
     },
     /// A record ends too early.
-    #[error("record {path} is cut short ({detail}); delete the file and run again: only this run is repeated")]
+    #[error(
+        "record {path} is cut short ({detail}); delete the file and run again: only this run is repeated"
+    )]
     CutShort {
         /// The record.
         path: PathBuf,
@@ -53,7 +59,9 @@ pub enum LedgerError {
         detail: String,
     },
     /// A file in the records folder is no record.
-    #[error("{path} is not a record of this ledger ({detail}); delete or move it away and run again: if it stood for a run, only that run is repeated")]
+    #[error(
+        "{path} is not a record of this ledger ({detail}); delete or move it away and run again: if it stood for a run, only that run is repeated"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -61,7 +69,9 @@ pub enum LedgerError {
         detail: String,
     },
     /// The record's name, its `id` and the hash of its key are not all the same.
-    #[error("record {path} is named after run {expected}, but its key hashes to {actual}: it was renamed or edited; delete the file and run again")]
+    #[error(
+        "record {path} is named after run {expected}, but its key hashes to {actual}: it was renamed or edited; delete the file and run again"
+    )]
     WrongId {
         /// The record.
         path: PathBuf,
@@ -71,13 +81,17 @@ pub enum LedgerError {
         actual: String,
     },
     /// The record's content is not what was written.
-    #[error("record {path} was changed after it was written (its content hash does not match); delete the file and run again: only this run is repeated")]
+    #[error(
+        "record {path} was changed after it was written (its content hash does not match); delete the file and run again: only this run is repeated"
+    )]
     Altered {
         /// The record.
         path: PathBuf,
     },
     /// A number is NaN or infinite.
-    #[error("behavior `{behavior}` of run {id} is {value}: a record holds finite numbers only; find out why the model or the measure gave it (a diverged training, an empty set of samples), then run again")]
+    #[error(
+        "behavior `{behavior}` of run {id} is {value}: a record holds finite numbers only; find out why the model or the measure gave it (a diverged training, an empty set of samples), then run again"
+    )]
     NotFinite {
         /// The run.
         id: RunId,
@@ -87,7 +101,9 @@ pub enum LedgerError {
         value: String,
     },
     /// The same run was recorded with another result.
-    #[error("run {id} is already recorded in {path} with another result ({difference}); a run's key must determine its result, so add what differs to the key, or delete the old record and run again")]
+    #[error(
+        "run {id} is already recorded in {path} with another result ({difference}); a run's key must determine its result, so add what differs to the key, or delete the old record and run again"
+    )]
     Conflict {
         /// The run.
         id: RunId,

@@ -36,12 +36,14 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::iter`] and of writing.
     pub fn export_csv(&self, path: impl AsRef<Path>) -> Result<usize, LedgerError> {
-        let rows = self.iter()?.map(|record| record.map(|record| row(&record))).collect::<Result<Vec<_>, _>>()?;
+        let rows =
+            self.iter()?.map(|record| record.map(|record| row(&record))).collect::<Result<Vec<_>, _>>()?;
         let mut columns: Vec<&Column> = rows.iter().flat_map(BTreeMap::keys).collect();
         columns.sort();
         columns.dedup();
         let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-        let unwritable = |error: csv::Error| LedgerError::io("write", path.as_ref(), std::io::Error::other(error));
+        let unwritable =
+            |error: csv::Error| LedgerError::io("write", path.as_ref(), std::io::Error::other(error));
         writer.write_record(columns.iter().map(|column| column.name())).map_err(unwritable)?;
         for row in &rows {
             let fields = columns.iter().map(|column| row.get(column).map_or("", String::as_str));

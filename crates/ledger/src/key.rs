@@ -58,8 +58,8 @@ impl RunKey {
     /// # Errors
     /// [`LedgerError::NotJson`] if it has no JSON form.
     pub fn setting(mut self, name: impl Into<String>, value: &impl Serialize) -> Result<RunKey, LedgerError> {
-        let value =
-            serde_json::to_value(value).map_err(|source| LedgerError::NotJson { what: "a setting", source })?;
+        let value = serde_json::to_value(value)
+            .map_err(|source| LedgerError::NotJson { what: "a setting", source })?;
         self.settings.insert(name.into(), value);
         Ok(self)
     }
@@ -137,13 +137,20 @@ mod tests {
     use super::*;
 
     fn key() -> RunKey {
-        RunKey::new("gd", Coalition::full(3)).seed("optimizer", 42).parent("abc").setting("steps", &40).unwrap()
+        RunKey::new("gd", Coalition::full(3))
+            .seed("optimizer", 42)
+            .parent("abc")
+            .setting("steps", &40)
+            .unwrap()
     }
 
     #[test]
     fn id_is_the_hash_of_the_canonical_text() {
         let text = canonical_json(&key()).unwrap();
-        assert!(text.starts_with(r#"{"coalition":"#) && text.ends_with(r#""settings":{"steps":40}}"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"coalition":"#) && text.ends_with(r#""settings":{"steps":40}}"#),
+            "{text}"
+        );
         assert_eq!(key().id().unwrap(), RunId::of_text(&text));
         // The well-known digest of "abc" (FIPS 180-2, appendix B.1).
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

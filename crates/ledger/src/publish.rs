@@ -32,8 +32,11 @@ impl TempFile {
                 Err(error) => return Err(LedgerError::io("create", &path, error)),
             };
             let mut temp = TempFile { path, file };
-            let written =
-                temp.file.lock().and_then(|()| temp.file.write_all(bytes)).and_then(|()| temp.file.sync_all());
+            let written = temp
+                .file
+                .lock()
+                .and_then(|()| temp.file.write_all(bytes))
+                .and_then(|()| temp.file.sync_all());
             match written {
                 Ok(()) => return Ok(temp),
                 Err(error) => return Err(LedgerError::io("write", &temp.path, error)),
@@ -59,7 +62,9 @@ pub(crate) fn publish_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<boo
             Ok(()) => return sync_folder(folder).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !temp.path.exists() => continue,
-            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
+            {
                 return rename_new(folder, &temp, &target);
             }
             Err(error) => return Err(LedgerError::io("create", &target, error)),
@@ -92,7 +97,9 @@ pub(crate) fn replace(target: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
         let temp = TempFile::write(folder, bytes)?;
         match fs::rename(&temp.path, target) {
             Ok(()) => return sync_folder(folder),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !temp.path.exists() && swept < 16 => swept += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !temp.path.exists() && swept < 16 => {
+                swept += 1
+            }
             Err(error) => return Err(LedgerError::io("create", target, error)),
         }
     }

@@ -236,9 +236,10 @@ impl Record {
             }
         }
         let texts = [("device", &self.device, &other.device), ("program", &self.program, &other.program)];
-        texts.iter().find(|(_, one, two)| one != two).map(|(name, one, two)| {
-            format!("`{name}` is \"{one}\" there, \"{two}\" now")
-        })
+        texts
+            .iter()
+            .find(|(_, one, two)| one != two)
+            .map(|(name, one, two)| format!("`{name}` is \"{one}\" there, \"{two}\" now"))
     }
 
     fn file(&self, content_sha256: Option<String>, times: Option<Times>) -> File {
@@ -256,7 +257,8 @@ impl Record {
     }
 
     fn check_finite(&self) -> Result<(), LedgerError> {
-        let bad = |name: &str, value: String| LedgerError::NotFinite { id: self.id, behavior: name.into(), value };
+        let bad =
+            |name: &str, value: String| LedgerError::NotFinite { id: self.id, behavior: name.into(), value };
         for (name, value) in &self.behaviors {
             if let Some(place) = value.as_slice().iter().position(|number| !number.is_finite()) {
                 let number = value.as_slice()[place];

@@ -47,13 +47,8 @@ impl Ledger {
     /// # Errors
     /// Those of [`Ledger::get`] and [`Ledger::failure`]: damage is reported, not counted away.
     pub fn status(&self, ids: &[RunId]) -> Result<Status, LedgerError> {
-        let mut status = Status {
-            done: 0,
-            running: Vec::new(),
-            failed: Vec::new(),
-            left: 0,
-            mean_run_seconds: None,
-        };
+        let mut status =
+            Status { done: 0, running: Vec::new(), failed: Vec::new(), left: 0, mean_run_seconds: None };
         let mut seconds = 0.0;
         for &id in ids {
             // Looked at before the record: a run that ends meanwhile is then running or done, never left.

@@ -99,7 +99,9 @@ impl Ledger {
         let path = self.record_path(id);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LedgerError::Missing { id, path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LedgerError::Missing { id, path });
+            }
             Err(error) => return Err(LedgerError::io("read", &path, error)),
         };
         let record = Record::from_text(&text, &path)?;
@@ -233,7 +235,8 @@ mod tests {
         let ledger = Ledger::open(folder.path()).unwrap();
         assert_eq!(ledger.swept(), 1);
         assert_eq!(ledger.ids().unwrap(), []);
-        fs::write(folder.path().join("ledger.json"), "{\"format\":\"tribute-ledger\",\"version\":9}").unwrap();
+        fs::write(folder.path().join("ledger.json"), "{\"format\":\"tribute-ledger\",\"version\":9}")
+            .unwrap();
         let message = Ledger::open(folder.path()).unwrap_err().to_string();
         assert!(message.contains("\"version\":9") && message.contains("ledger.json"), "{message}");
     }

@@ -18,7 +18,11 @@ fn worker_program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let build = test.parent().and_then(Path::parent).unwrap();
     let program = build.join("examples").join(format!("worker{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "{} is not built: run the tests with `cargo test` or `cargo nextest run`", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built: run the tests with `cargo test` or `cargo nextest run`",
+        program.display()
+    );
     program
 }
 
@@ -35,7 +39,9 @@ fn contents(ledger: &Ledger) -> BTreeMap<String, String> {
 
 /// Names of all files that are not records.
 fn litter(folder: &Path) -> Vec<String> {
-    let names = ["records", "claims", "failures"].iter().flat_map(|name| std::fs::read_dir(folder.join(name)).unwrap());
+    let names = ["records", "claims", "failures"]
+        .iter()
+        .flat_map(|name| std::fs::read_dir(folder.join(name)).unwrap());
     let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     names.filter(|name| !name.ends_with(".json")).collect()
 }
@@ -105,7 +111,12 @@ fn racing_processes_do_every_run_once() {
         let output = worker.wait_with_output().unwrap();
         assert!(output.status.success());
         let lines = String::from_utf8(output.stdout).unwrap();
-        done.extend(lines.lines().filter_map(|line| line.strip_prefix("done ")).map(|index| index.parse::<u64>().unwrap()));
+        done.extend(
+            lines
+                .lines()
+                .filter_map(|line| line.strip_prefix("done "))
+                .map(|index| index.parse::<u64>().unwrap()),
+        );
     }
     done.sort_unstable();
     assert_eq!(done, (0..40).collect::<Vec<_>>());

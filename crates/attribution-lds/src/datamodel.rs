@@ -1,0 +1,154 @@
+//! Datamodels: ridge regression of the utility on who is in.
+
+use ndarray::{Array1, Array2, Axis};
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::banzhaf::{CenteredRegression, regression_diagnostics};
+use crate::least_squares::to_nalgebra;
+use crate::{AttributionError, UtilityTable};
+
+/// A datamodel (Ilyas et al. 2022) with squared penalty: the minimum over a and beta of
+/// `sum of w_j (y_j - a - x_j'beta)^2 + alpha |beta|^2`, alpha chosen among `alphas` by leave-one-out cross-validation.
+///
+/// The left-out residuals are exact and free: r_j / (1 - h_j) with the hat matrix H of the fit with its intercept, as
+/// scikit-learn's `RidgeCV` has them. There are no intervals: a ridge fit is biased by design.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Datamodel {
+    /// The penalties to choose from, each positive; one for a fixed penalty.
+    pub alphas: Vec<f64>,
+}
+
+impl Default for Datamodel {
+    /// 100 penalties evenly in 0.01..10.
+    fn default() -> Datamodel {
+        Datamodel { alphas: (0..100).map(|step| 0.01 + (10.0 - 0.01) * f64::from(step) / 99.0).collect() }
+    }
+}
+
+/// A fitted datamodel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatamodelFit {
+    /// Coefficients and intercept.
+    pub attribution: Attribution,
+    /// The penalty chosen.
+    pub alpha: f64,
+    /// Its mean squared leave-one-out error.
+    pub leave_one_out_error: f64,
+}
+
+impl Datamodel {
+    /// Fits the datamodel.
+    ///
+    /// # Errors
+    /// [`AttributionError::Empty`] without rows or penalties, [`AttributionError::OutOfRange`] for a penalty that is not
+    /// positive and finite, [`AttributionError::TooFewContributors`] for n = 0.
+    pub fn fit(&self, table: &UtilityTable) -> Result<DatamodelFit, AttributionError> {
+        if let Some(&value) = self.alphas.iter().find(|alpha| !(alpha.is_finite() && **alpha > 0.0)) {
+            let (setting, range) = ("a ridge penalty (alpha)", "positive and finite");
+            return Err(AttributionError::OutOfRange { setting, value, range });
+        }
+        let regression = CenteredRegression::new(table)?;
+        let spectrum = Spectrum::new(&regression);
+        let errors =
+            self.alphas.iter().map(|&alpha| (alpha, spectrum.leave_one_out_error(&regression, alpha)));
+        let best = errors.min_by(|(_, one), (_, two)| one.total_cmp(two));
+        let (alpha, leave_one_out_error) =
+            best.ok_or_else(|| AttributionError::Empty { what: "ridge penalties (alphas)".into() })?;
+        let values = spectrum.coefficients(alpha);
+        Ok(DatamodelFit {
+            attribution: Attribution {
+                estimator: Estimator::Datamodel,
+                intercept: regression.target_mean - regression.presence.dot(&values),
+                values: values.to_vec(),
+                closed_form: None,
+                bootstrap: None,
+                diagnostics: Diagnostics { rank: table.n(), ..regression_diagnostics(table) },
+            },
+            alpha,
+            leave_one_out_error,
+        })
+    }
+}
+
+/// Z'WZ = Q diag(eigenvalues) Q', and the rows and targets in that basis.
+struct Spectrum {
+    vectors: Array2<f64>,
+    eigenvalues: Array1<f64>,
+    /// ZQ.
+    rows: Array2<f64>,
+    /// Q'Z'Wt.
+    cross: Array1<f64>,
+}
+
+impl Spectrum {
+    fn new(regression: &CenteredRegression) -> Spectrum {
+        let weighted = &regression.rows * &regression.design.weights.view().insert_axis(Axis(1));
+        let eigen = to_nalgebra(&regression.rows.t().dot(&weighted)).symmetric_eigen();
+        let vectors = Array2::from_shape_fn(eigen.eigenvectors.shape(), |place| eigen.eigenvectors[place]);
+        let rows = regression.rows.dot(&vectors);
+        let cross = vectors.t().dot(&weighted.t().dot(&regression.targets));
+        // A positive semi-definite matrix: what is below zero is rounding.
+        let eigenvalues = eigen.eigenvalues.iter().map(|value| value.max(0.0)).collect();
+        Spectrum { vectors, eigenvalues, rows, cross }
+    }
+
+    fn coefficients(&self, alpha: f64) -> Array1<f64> {
+        self.vectors.dot(&(&self.cross / &(&self.eigenvalues + alpha)))
+    }
+
+    fn leave_one_out_error(&self, regression: &CenteredRegression, alpha: f64) -> f64 {
+        let weights = &regression.design.weights;
+        let total = weights.sum();
+        let shrunk = 1.0 / (&self.eigenvalues + alpha);
+        let fitted = self.rows.dot(&(&self.cross * &shrunk));
+        let mut sum = 0.0;
+        for (place, row) in self.rows.outer_iter().enumerate() {
+            let spread: f64 = row.iter().zip(&shrunk).map(|(entry, shrunk)| entry * entry * shrunk).sum();
+            let leverage = weights[place] * (1.0 / total + spread);
+            sum += weights[place] * ((regression.targets[place] - fitted[place]) / (1.0 - leverage)).powi(2);
+        }
+        sum / total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use removal::{Coalition, RemovalDistribution};
+    use streams::Streams;
+
+    use super::*;
+    use crate::{FnGame, Game};
+
+    fn table(count: usize) -> UtilityTable {
+        let game =
+            FnGame::new(6, |c: &Coalition| 1.0 + c.members().map(|i| (i as f64).sin()).sum::<f64>().powi(2));
+        let distribution = RemovalDistribution::Datamodel { alpha: 0.5 };
+        game.observe(distribution, count, &Streams::new(8)).unwrap().draws().clone()
+    }
+
+    #[test]
+    fn the_leave_one_out_error_is_what_leaving_out_gives() {
+        let table = table(15);
+        let fixed = Datamodel { alphas: vec![0.7] };
+        let sum: f64 = (0..15)
+            .map(|left_out| {
+                let fit = fixed.fit(&table.filtered(|place, _| place != left_out)).unwrap();
+                let row = &table.rows()[left_out];
+                (row.mean() - fit.attribution.predict(row.coalition())).powi(2)
+            })
+            .sum();
+        let error = fixed.fit(&table).unwrap().leave_one_out_error;
+        assert!((error - sum / 15.0).abs() < 1e-12, "{error} {}", sum / 15.0);
+    }
+
+    #[test]
+    fn bad_penalties_are_refused() {
+        for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = Datamodel { alphas: vec![1.0, alpha] }.fit(&table(10)).unwrap_err();
+            assert!(error.to_string().contains("positive"), "{error}");
+        }
+        assert!(matches!(Datamodel { alphas: vec![] }.fit(&table(10)), Err(AttributionError::Empty { .. })));
+    }
+}

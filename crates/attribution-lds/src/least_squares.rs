@@ -1,0 +1,131 @@
+//! Least squares from second moments, with the sandwich variance.
+
+use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+use ndarray::{Array1, Array2};
+
+/// Pivots or eigenvalues below this share of the largest are zero. Gram matrices of 0/1 rows that are not singular stay
+/// far above it, rounding stays far below.
+const RANK_TOLERANCE: f64 = 1e-10;
+
+/// How a positive semi-definite Gram matrix G was inverted.
+pub(crate) struct Inverse {
+    /// G^-1, or the pseudo-inverse.
+    pub(crate) matrix: Array2<f64>,
+    /// Rank of G.
+    pub(crate) rank: usize,
+    /// Coefficients that the rows do not determine: e_i is not in the row space.
+    pub(crate) unidentified: Vec<usize>,
+}
+
+/// The Cholesky factor, unless the matrix is singular to rounding.
+pub(crate) fn cholesky(gram: &Array2<f64>) -> Option<Cholesky<f64, Dyn>> {
+    let factor = Cholesky::new(to_nalgebra(gram))?;
+    let pivots = factor.l_dirty().diagonal().map(|pivot| pivot * pivot);
+    (pivots.min() > RANK_TOLERANCE * pivots.max()).then_some(factor)
+}
+
+/// Solves G x = b with a factor.
+pub(crate) fn solve(factor: &Cholesky<f64, Dyn>, right: &Array1<f64>) -> Array1<f64> {
+    let mut solution = DVector::from_iterator(right.len(), right.iter().copied());
+    factor.solve_mut(&mut solution);
+    Array1::from_iter(solution.iter().copied())
+}
+
+/// Inverts G by Cholesky, or if it is singular gives the Moore-Penrose inverse by its eigenvectors.
+pub(crate) fn invert(gram: &Array2<f64>) -> Inverse {
+    let n = gram.nrows();
+    if let Some(factor) = cholesky(gram) {
+        return Inverse { matrix: to_ndarray(&factor.inverse()), rank: n, unidentified: Vec::new() };
+    }
+    let eigen = to_nalgebra(gram).symmetric_eigen();
+    let largest = eigen.eigenvalues.amax();
+    let nonzero = |value: f64| largest > 0.0 && value > RANK_TOLERANCE * largest;
+    let mut scaled = eigen.eigenvectors.clone();
+    let mut in_null_space = vec![0.0; n];
+    let mut rank = 0;
+    for (place, &value) in eigen.eigenvalues.iter().enumerate() {
+        if nonzero(value) {
+            rank += 1;
+            scaled.column_mut(place).scale_mut(1.0 / value);
+        } else {
+            let vector = eigen.eigenvectors.column(place);
+            in_null_space.iter_mut().zip(vector.iter()).for_each(|(share, entry)| *share += entry * entry);
+            scaled.column_mut(place).fill(0.0);
+        }
+    }
+    let matrix = to_ndarray(&(scaled * eigen.eigenvectors.transpose()));
+    let unidentified = (0..n).filter(|&place| in_null_space[place] > 1e-8).collect();
+    Inverse { matrix, rank, unidentified }
+}
+
+/// The HC3 variances of least-squares coefficients (MacKinnon & White 1985):
+/// `V_ii = sum over rows j of (P z_j)_i^2 (w_j r_j / (1 - h_j))^2 / w^2`,
+/// with rows z_j, weights w_j (w their sum), residuals r_j, `P = (Z'WZ / w)^-1` and leverages
+/// `h_j = w_j z_j'P z_j / w + extra`, `extra` being the leverage of an intercept that was projected out.
+///
+/// It is the sandwich `P M P / w` with `M = sum of w_j^2 r_j^2 z_j z_j' / w`, made to hold up in small samples. A row that the
+/// fit meets exactly because nothing else bears on it (h_j = 1) makes the variances it touches infinite.
+pub(crate) fn sandwich_variances(
+    rows: &Array2<f64>,
+    weights: &Array1<f64>,
+    residuals: &Array1<f64>,
+    inverse: &Array2<f64>,
+    intercept: bool,
+) -> Array1<f64> {
+    let total = weights.sum();
+    let mut variances = Array1::zeros(rows.ncols());
+    let projected = rows.dot(inverse);
+    for (place, influence) in projected.outer_iter().enumerate() {
+        let share = weights[place] / total;
+        let leverage = share * (influence.dot(&rows.row(place)) + f64::from(u8::from(intercept)));
+        let residual = share * residuals[place] / (1.0 - leverage);
+        for (variance, &effect) in variances.iter_mut().zip(influence) {
+            if leverage < 1.0 - 1e-9 {
+                *variance += (effect * residual).powi(2);
+            } else if effect.abs() > 1e-9 {
+                *variance = f64::INFINITY;
+            }
+        }
+    }
+    variances
+}
+
+pub(crate) fn to_nalgebra(matrix: &Array2<f64>) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(matrix.nrows(), matrix.ncols(), matrix.iter().copied())
+}
+
+fn to_ndarray(matrix: &DMatrix<f64>) -> Array2<f64> {
+    Array2::from_shape_fn(matrix.shape(), |place| matrix[place])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn inverse_and_pseudo_inverse() {
+        let gram = array![[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 4.0]];
+        let inverse = invert(&gram);
+        assert_eq!((inverse.rank, inverse.unidentified.len()), (3, 0));
+        let expected = array![[2.0 / 3.0, -1.0 / 3.0, 0.0], [-1.0 / 3.0, 2.0 / 3.0, 0.0], [0.0, 0.0, 0.25]];
+        assert!((inverse.matrix - expected).iter().all(|difference| difference.abs() < 1e-14));
+        // Two contributors that only occur together.
+        let singular = invert(&array![[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]]);
+        assert_eq!((singular.rank, singular.unidentified), (2, vec![0, 1]));
+        let expected = array![[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.5]];
+        assert!((singular.matrix - expected).iter().all(|difference| difference.abs() < 1e-14));
+        assert_eq!(invert(&Array2::zeros((2, 2))).rank, 0);
+    }
+
+    #[test]
+    fn a_row_that_stands_alone_has_no_variance() {
+        let rows = array![[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]];
+        let weights = Array1::ones(3);
+        let inverse = array![[1.5, 0.0], [0.0, 3.0]];
+        let variances = sandwich_variances(&rows, &weights, &array![1.0, -1.0, 0.0], &inverse, false);
+        // (1.5 * (1/3) * 1 / (1 - 1/2))^2, twice.
+        assert!((variances[0] - 2.0).abs() < 1e-12, "{variances}");
+        assert_eq!(variances[1], f64::INFINITY);
+    }
+}

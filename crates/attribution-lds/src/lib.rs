@@ -1,0 +1,68 @@
+//! Data attribution over coalitions: masks and utilities in, scores out.
+//!
+//! A *game* is n contributors and a utility v(S) for each coalition S of them: here, a behavior of the diffusion model
+//! trained on the images of S; in other programs, anything ([`FnGame`] wraps a closure). This crate knows nothing of
+//! models or files.
+//!
+//! | question | answer |
+//! | --- | --- |
+//! | who contributed how much, how surely? | [`KernelShap`] (Shapley values), [`Banzhaf`], [`Datamodel`], [`leave_one_out`], [`add_one_in`]; [`exact_shapley`] for n <= 20 |
+//! | do the scores predict retrained models? | [`lds()`], against [`noise_ceiling`] |
+//! | do they predict what removing contributors does? | [`counterfactual_removals`], [`relative_change`] |
+//! | would other draws give the same ranks? | [`split_half`], and the intervals of each [`Attribution`] |
+//! | what does the same compute buy? | [`runs_within`], [`UtilityTable::first`] |
+//!
+//! Nothing is silently narrow: what the data does not determine has an unbounded [`Interval`], a correlation with a
+//! constant is an error of type [`Undefined`], and [`Diagnostics::warnings`] says in words what to know.
+//!
+//! ```
+//! use attribution_lds::{FnGame, Game, KernelShap};
+//! use removal::{Coalition, RemovalDistribution};
+//! use streams::Streams;
+//!
+//! // Two left gloves, one right glove; a pair is worth 1.
+//! let gloves = FnGame::new(3, |c: &Coalition| f64::from(u8::from(c.contains(2) && c.len() > 1)));
+//! let observations = gloves.observe(RemovalDistribution::Shapley, 2000, &Streams::new(1))?;
+//! let shapley = KernelShap::default().fit(&observations)?;
+//! assert!((shapley.values[2] - 2.0 / 3.0).abs() < 0.05);
+//! # Ok::<(), attribution_lds::AttributionError>(())
+//! ```
+
+mod attribution;
+mod banzhaf;
+mod bootstrap;
+mod ceiling;
+mod compute;
+mod counterfactual;
+mod datamodel;
+mod error;
+mod exact;
+mod game;
+mod interval;
+mod lds;
+mod least_squares;
+mod marginal;
+mod moments;
+mod observations;
+mod rank;
+mod shapley;
+mod stability;
+
+pub use attribution::{Attribution, Diagnostics, Estimator, predict_additive};
+pub use banzhaf::Banzhaf;
+pub use ceiling::{NoiseCeiling, noise_ceiling};
+pub use compute::runs_within;
+pub use counterfactual::{
+    CounterfactualRemoval, End, RelativeChange, counterfactual_removals, relative_change,
+};
+pub use datamodel::{Datamodel, DatamodelFit};
+pub use error::{AttributionError, Undefined};
+pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
+pub use game::{FnGame, Game};
+pub use interval::{Bootstrap, Interval, IntervalMethod, Intervals};
+pub use lds::{Lds, LdsSettings, lds};
+pub use marginal::{add_one_in, leave_one_out};
+pub use observations::{Observations, UtilityRow, UtilityTable};
+pub use rank::{average_ranks, spearman};
+pub use shapley::{KernelShap, Weighting};
+pub use stability::{SplitHalf, split_half};

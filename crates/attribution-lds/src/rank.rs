@@ -1,0 +1,82 @@
+//! Ranks and their correlation.
+
+use crate::Undefined;
+
+/// Ranks from 1; equal values share the mean of their ranks.
+pub fn average_ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    // `+ 0.0` makes -0 equal to 0 for the total order, as it is for `==`.
+    order.sort_by(|&one, &two| (values[one] + 0.0).total_cmp(&(values[two] + 0.0)));
+    let mut ranks = vec![0.0; values.len()];
+    let mut below = 0;
+    for group in order.chunk_by(|&one, &two| values[one] == values[two]) {
+        let rank = below as f64 + (group.len() + 1) as f64 / 2.0;
+        group.iter().for_each(|&place| ranks[place] = rank);
+        below += group.len();
+    }
+    ranks
+}
+
+/// Spearman's rank correlation, in -1..1: the Pearson correlation of the average ranks.
+///
+/// # Errors
+/// It is [`Undefined`], not 0, for fewer than three pairs or where one side is constant.
+///
+/// # Panics
+/// Never; of lists of different lengths, the longer one's rest is ignored.
+pub fn spearman(predicted: &[f64], utilities: &[f64]) -> Result<f64, Undefined> {
+    let pairs = predicted.len().min(utilities.len());
+    if pairs < 3 {
+        return Err(Undefined::TooFew(pairs));
+    }
+    let [one, two] = [predicted, utilities].map(|values| average_ranks(&values[..pairs]));
+    let center = (pairs + 1) as f64 / 2.0;
+    let product = |one: &[f64], two: &[f64]| -> f64 {
+        one.iter().zip(two).map(|(one, two)| (one - center) * (two - center)).sum()
+    };
+    let (spread_one, spread_two) = (product(&one, &one), product(&two, &two));
+    if spread_two == 0.0 {
+        return Err(Undefined::ConstantUtilities);
+    }
+    if spread_one == 0.0 {
+        return Err(Undefined::ConstantPredictions);
+    }
+    Ok((product(&one, &two) / (spread_one * spread_two).sqrt()).clamp(-1.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ties_share_their_ranks() {
+        assert_eq!(average_ranks(&[3.0, 1.0, 3.0, -0.0, 0.0, 3.0]), [5.0, 3.0, 5.0, 1.5, 1.5, 5.0]);
+        assert_eq!(average_ranks(&[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn undefined_is_said() {
+        assert_eq!(spearman(&[1.0, 2.0, 3.0], &[4.0, 4.0, 4.0]), Err(Undefined::ConstantUtilities));
+        assert_eq!(spearman(&[4.0, 4.0, 4.0], &[1.0, 2.0, 3.0]), Err(Undefined::ConstantPredictions));
+        assert_eq!(spearman(&[1.0, 2.0], &[1.0, 2.0]), Err(Undefined::TooFew(2)));
+        assert_eq!(spearman(&[1.0, 2.0, 3.0], &[10.0, 20.0, 1e9]), Ok(1.0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_increasing_map_keeps_it(pairs in prop::collection::vec((-50i32..50, -50i32..50), 4..40)) {
+            let (one, two): (Vec<f64>, Vec<f64>) =
+                pairs.iter().map(|&(one, two)| (f64::from(one), f64::from(two))).unzip();
+            let stretched: Vec<f64> = one.iter().map(|value| (value / 10.0).exp() * 7.0 - 3.0).collect();
+            let reversed: Vec<f64> = one.iter().map(|value| -value).collect();
+            if let Ok(correlation) = spearman(&one, &two) {
+                prop_assert!((-1.0..=1.0).contains(&correlation));
+                prop_assert_eq!(spearman(&stretched, &two), Ok(correlation));
+                prop_assert!((spearman(&reversed, &two).unwrap() + correlation).abs() < 1e-12);
+                prop_assert!((spearman(&two, &one).unwrap() - correlation).abs() < 1e-12);
+            }
+        }
+    }
+}

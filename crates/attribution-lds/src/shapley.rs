@@ -1,0 +1,302 @@
+//! Kernel SHAP: Shapley values by least squares over drawn coalitions.
+
+use ndarray::{Array1, Array2, Axis};
+use removal::RemovalDistribution;
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::bootstrap::{Resample, resample_intervals};
+use crate::interval::{check_level, student_factor};
+use crate::least_squares::{cholesky, invert, sandwich_variances, solve};
+use crate::moments::{Design, Moments};
+use crate::observations::variance;
+use crate::{AttributionError, Bootstrap, Interval, IntervalMethod, Intervals, Observations, UtilityRow};
+
+/// How rows weigh in the regression.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weighting {
+    /// All alike: the coalitions were drawn from the Shapley distribution, which is the weighting.
+    #[default]
+    AsDrawn,
+    /// By the Shapley kernel 1 / (C(n, s) s (n - s)): the coalitions were enumerated, or drawn uniformly.
+    ShapleyKernel,
+}
+
+/// Kernel SHAP with the efficiency constraint, and its confidence intervals.
+///
+/// With rows X `[m, n]` (0/1), utilities y, `A = X'X/m` and `b = X'(y - v0)/m`, the values are
+/// ```text
+/// phi = A^-1 ( b - 1 (1'A^-1 b - (v1 - v0)) / (1'A^-1 1) )
+/// ```
+/// (Lundberg & Lee 2017; Covert & Lee 2021, eq. 7): the least-squares fit of `y - v0` by X phi among all phi that sum to
+/// v1 - v0. It is computed in the equivalent form `phi = (v1 - v0)/n 1 + P X'(y - v0 - (v1 - v0) |S|/n)/m`, where
+/// `P = (CAC)^+` and `C = I - 11'/n` projects the constraint out. If CAC has a larger null space than 1 (fewer coalitions
+/// than contributors, for instance), the pseudo-inverse picks the least-squares fit closest to equal shares, and
+/// [`Diagnostics`] says so. (The first formula with a pseudo-inverse in place of the inverse need not be a least-squares
+/// fit then.)
+///
+/// # Intervals
+/// *Closed form*: the delta method, with residuals r_j = y_j - v0 - x_j'phi. phi depends on draw j through P x_j r_j, so
+/// `Var(phi) = P (sum r_j^2 x_j x_j') P / m^2`, with each r_j divided by 1 - (its leverage) (HC3), times Student's t with
+/// m - (n - 1) degrees of freedom. r holds both what the game has beyond an additive one and the noise of training, so both
+/// are in the interval. With two or more runs of v(all) or v(none), their variance is carried through
+/// `dphi/dv1 = (1 - P A 1)/n` and `dphi/dv0 = -dphi/dv1 - P X'1/m`; one run counts as exact.
+///
+/// *Bootstrap*: percentiles over resampled rows (and resampled endpoint runs), each refitted. A singular resample counts
+/// as unbounded on both sides.
+///
+/// Intervals are unbounded for contributors whose value the rows do not determine, and for all if there are no more
+/// different coalitions than unknowns: such a fit meets every row and cannot see its own error.
+///
+/// ```
+/// use attribution_lds::{FnGame, Game, KernelShap};
+/// use removal::{Coalition, RemovalDistribution};
+/// use streams::Streams;
+///
+/// let game = FnGame::new(4, |coalition: &Coalition| coalition.members().map(|i| i as f64).sum());
+/// let observations = game.observe(RemovalDistribution::Shapley, 100, &Streams::new(7))?;
+/// let shapley = KernelShap::default().fit(&observations)?;
+/// assert!((shapley.values[3] - 3.0).abs() < 1e-10);
+/// # Ok::<(), attribution_lds::AttributionError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KernelShap {
+    /// How rows weigh.
+    pub weighting: Weighting,
+    /// Confidence level of the intervals.
+    pub level: f64,
+    /// The bootstrap; `None` for closed-form intervals only.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+impl Default for KernelShap {
+    /// Rows as drawn, level 0.95, 1,000 bootstrap resamples.
+    fn default() -> KernelShap {
+        KernelShap { weighting: Weighting::AsDrawn, level: 0.95, bootstrap: Some(Bootstrap::default()) }
+    }
+}
+
+impl KernelShap {
+    /// Estimates the Shapley values and their intervals. Rows that are the empty or the full coalition are left out.
+    ///
+    /// # Errors
+    /// [`AttributionError::TooFewContributors`] for n < 2, [`AttributionError::NothingBetween`],
+    /// [`AttributionError::OutOfRange`] for a level outside of (0, 1) or fewer than 2 resamples.
+    pub fn fit(&self, observations: &Observations) -> Result<Attribution, AttributionError> {
+        check_level(self.level)?;
+        let n = observations.n();
+        let problem = Problem::new(self.weighting, observations)?;
+        let ends = Ends { full: observations.full(), none: observations.none() };
+        let fit = problem.fit(ends);
+        let inverse = invert(&raised(&fit.centered));
+        let projector = center(&inverse.matrix);
+        let mut values = projector.dot(&fit.target);
+        values += ends.total() / n as f64;
+
+        let rank = inverse.rank - 1;
+        let table = observations.draws();
+        let mut diagnostics = Diagnostics {
+            contributors: n,
+            draws: problem.design.rows(),
+            distinct_coalitions: problem.distinct,
+            left_out: table.len() - problem.design.rows(),
+            rank,
+            full_rank: n - 1,
+            pseudo_inverse: rank < n - 1,
+            unidentified: inverse.unidentified,
+            no_residual: problem.distinct <= rank,
+            constant_utilities: problem.targets.iter().all(|target| *target == problem.targets[0]),
+            singular_resamples: 0,
+            endpoint_runs: Some((observations.full_runs().len(), observations.none_runs().len())),
+        };
+        let closed_form = self.closed_form(&problem, observations, &fit, &projector, &values, &diagnostics);
+        let bootstrap = match self.bootstrap {
+            Some(settings) => {
+                settings.check()?;
+                let (intervals, singular) = self.resampled(&problem, observations, settings, &diagnostics);
+                diagnostics.singular_resamples = singular;
+                Some(intervals)
+            }
+            None => None,
+        };
+        Ok(Attribution {
+            estimator: Estimator::KernelShap,
+            values: values.to_vec(),
+            intercept: ends.none,
+            closed_form: Some(closed_form),
+            bootstrap,
+            diagnostics,
+        })
+    }
+
+    fn closed_form(
+        &self,
+        problem: &Problem,
+        observations: &Observations,
+        fit: &Fit,
+        projector: &Array2<f64>,
+        values: &Array1<f64>,
+        diagnostics: &Diagnostics,
+    ) -> Intervals {
+        let n = values.len();
+        if diagnostics.no_residual {
+            return Intervals::unbounded(IntervalMethod::Sandwich, self.level, n);
+        }
+        let indicators = problem.design.indicators();
+        let residuals = &problem.targets - observations.none() - indicators.dot(values);
+        // Rows with the constraint projected out: C x.
+        let means = indicators.mean_axis(Axis(1)).unwrap_or_else(|| Array1::zeros(problem.design.rows()));
+        let rows = &indicators - &means.insert_axis(Axis(1));
+        let mut variances = sandwich_variances(&rows, &problem.design.weights, &residuals, projector, false);
+        let by_full = (1.0 - projector.dot(&fit.moments.gram.sum_axis(Axis(1)))) / n as f64;
+        let by_none = -&by_full - projector.dot(&fit.moments.presence);
+        for (runs, effect) in [(observations.full_runs(), by_full), (observations.none_runs(), by_none)] {
+            if let Some(variance) = variance(runs) {
+                variances.scaled_add(variance / runs.len() as f64, &(&effect * &effect));
+            }
+        }
+        let factor = student_factor(self.level, (problem.design.rows() - diagnostics.rank) as f64);
+        let mut standard_errors = variances.mapv(f64::sqrt).to_vec();
+        for &contributor in &diagnostics.unidentified {
+            standard_errors[contributor] = f64::INFINITY;
+        }
+        let intervals = values
+            .iter()
+            .zip(&standard_errors)
+            .map(|(value, error)| Interval::around(*value, factor * error));
+        Intervals {
+            method: IntervalMethod::Sandwich,
+            level: self.level,
+            intervals: intervals.collect(),
+            standard_errors,
+        }
+    }
+
+    fn resampled(
+        &self,
+        problem: &Problem,
+        observations: &Observations,
+        settings: Bootstrap,
+        diagnostics: &Diagnostics,
+    ) -> (Intervals, usize) {
+        let n = problem.n;
+        if diagnostics.pseudo_inverse || diagnostics.no_residual {
+            let method = IntervalMethod::Bootstrap { resamples: settings.resamples };
+            return (Intervals::unbounded(method, self.level, n), settings.resamples);
+        }
+        resample_intervals(settings, self.level, n, |resample: &mut Resample| {
+            let counts = resample.counts(problem.design.rows());
+            let full = resample.mean(observations.full_runs());
+            let none = resample.mean(observations.none_runs());
+            let ends = Ends { full, none };
+            let fit = problem.fit_weighted(ends, |row| f64::from(counts[row]));
+            let factor = cholesky(&raised(&fit.centered))?;
+            let mut values = solve(&factor, &fit.target);
+            values += ends.total() / n as f64;
+            Some(values.to_vec())
+        })
+    }
+}
+
+/// v(all) and v(none).
+#[derive(Clone, Copy)]
+struct Ends {
+    full: f64,
+    none: f64,
+}
+
+impl Ends {
+    fn total(&self) -> f64 {
+        self.full - self.none
+    }
+}
+
+/// The rows between the empty and the full coalition.
+struct Problem {
+    n: usize,
+    design: Design,
+    targets: Array1<f64>,
+    distinct: usize,
+}
+
+/// Normal equations with the constraint projected out.
+struct Fit {
+    moments: Moments,
+    /// CAC.
+    centered: Array2<f64>,
+    /// C X'W(y - v0 - (v1 - v0)|S|/n) / w.
+    target: Array1<f64>,
+}
+
+impl Problem {
+    fn new(weighting: Weighting, observations: &Observations) -> Result<Problem, AttributionError> {
+        let n = observations.n();
+        if n < 2 {
+            return Err(AttributionError::TooFewContributors { what: "Kernel SHAP", needed: 2, found: n });
+        }
+        let all = observations.draws().rows();
+        let rows: Vec<&UtilityRow> =
+            all.iter().filter(|row| !row.coalition().is_empty() && !row.coalition().is_full()).collect();
+        if rows.is_empty() {
+            return Err(AttributionError::NothingBetween { rows: all.len() });
+        }
+        let kernel = match weighting {
+            Weighting::AsDrawn => vec![1.0; n + 1],
+            Weighting::ShapleyKernel => kernel_weights(n)?,
+        };
+        let weights = rows.iter().map(|row| f64::from(row.times()) * kernel[row.coalition().len()]).collect();
+        let coalitions: std::collections::BTreeSet<_> = rows.iter().map(|row| row.coalition()).collect();
+        Ok(Problem {
+            n,
+            targets: Array1::from_iter(rows.iter().map(|row| row.mean())),
+            distinct: coalitions.len(),
+            design: Design::new(n, &rows, weights),
+        })
+    }
+
+    fn fit(&self, ends: Ends) -> Fit {
+        self.fit_weighted(ends, |_| 1.0)
+    }
+
+    fn fit_weighted(&self, ends: Ends, factor: impl Fn(usize) -> f64) -> Fit {
+        let moments = self.design.moments(self.targets.view(), factor);
+        // X'W(y - v0 - (v1 - v0)/n X1) from the moments, then C.
+        let sizes = moments.gram.sum_axis(Axis(1));
+        let mut target =
+            &moments.cross - &(ends.none * &moments.presence) - ends.total() / self.n as f64 * sizes;
+        target -= target.sum() / self.n as f64;
+        Fit { centered: center(&moments.gram), target, moments }
+    }
+}
+
+/// The Shapley kernel by coalition size, relative to its largest value; computed in logarithms, as C(n, s) overflows.
+fn kernel_weights(n: usize) -> Result<Vec<f64>, AttributionError> {
+    let sizes = RemovalDistribution::Shapley.size_probabilities(n)?;
+    let mut logarithms = vec![f64::NEG_INFINITY; n + 1];
+    let mut ln_binomial = 0.0;
+    for size in 1..n {
+        ln_binomial += ((n + 1 - size) as f64 / size as f64).ln();
+        logarithms[size] = sizes[size].ln() - ln_binomial;
+    }
+    let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Ok(logarithms.iter().map(|logarithm| (logarithm - largest).exp()).collect())
+}
+
+/// C M C for a symmetric M, with C = I - 11'/n.
+fn center(matrix: &Array2<f64>) -> Array2<f64> {
+    let n = matrix.nrows() as f64;
+    let means = matrix.sum_axis(Axis(1)) / n;
+    let mean = means.sum() / n;
+    let mut centered = matrix - &means.view().insert_axis(Axis(1)) - &means.view().insert_axis(Axis(0));
+    centered += mean;
+    centered
+}
+
+/// M + s 11'/n with s the mean of M's diagonal: gives a centered M the direction 1 back, so that it can be inverted.
+fn raised(centered: &Array2<f64>) -> Array2<f64> {
+    let n = centered.nrows() as f64;
+    let scale = centered.diag().sum() / n;
+    centered + if scale > 0.0 { scale / n } else { 1.0 / n }
+}

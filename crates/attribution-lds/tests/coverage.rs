@@ -1,0 +1,102 @@
+//! Do 95 % intervals hold the true value in 95 % of repetitions?
+
+use attribution_lds::{
+    Banzhaf, Bootstrap, Intervals, KernelShap, Observations, UtilityTable, exact_banzhaf, exact_shapley,
+    utility_of_all,
+};
+use removal::{Coalition, RemovalDistribution};
+use streams::{Streams, standard_normal};
+
+const REPETITIONS: u64 = 300;
+
+/// Neither additive nor symmetric: squares and a threshold on top of a sum.
+fn utility(coalition: &Coalition) -> f64 {
+    let sum: f64 = coalition.members().map(|member| 1.0 + member as f64).sum();
+    0.3 * sum + 0.02 * sum * sum + f64::from(u8::from(coalition.contains(0) && coalition.contains(2)))
+}
+
+/// One noisy study: `draws` draws, one retraining each, and `ends` retrainings of the full and the empty coalition.
+fn study(
+    distribution: RemovalDistribution,
+    n: usize,
+    draws: usize,
+    ends: usize,
+    noise: f64,
+    repetition: u64,
+) -> Observations {
+    let streams = Streams::new(1000 + repetition);
+    let mut errors = standard_normal(&mut streams.rng("noise", 0), draws + 2 * ends).into_iter();
+    let mut run = |coalition: &Coalition| utility(coalition) + noise * f64::from(errors.next().unwrap());
+    let mut table = UtilityTable::new(n);
+    for index in 0..draws as u64 {
+        let coalition = distribution.draw(n, &streams, index).unwrap().coalition;
+        let utility = run(&coalition);
+        table.push(coalition, utility).unwrap();
+    }
+    let [full, none] =
+        [Coalition::full(n), Coalition::empty(n)].map(|end| (0..ends).map(|_| run(&end)).collect());
+    Observations::new(table, full, none).unwrap()
+}
+
+/// The share of (repetition, contributor) pairs whose interval holds the truth, and the mean width.
+fn coverage(truth: &[f64], intervals: impl Fn(u64) -> Intervals) -> (f64, f64) {
+    let (mut held, mut width) = (0, 0.0);
+    for repetition in 0..REPETITIONS {
+        for (interval, &truth) in intervals(repetition).intervals.iter().zip(truth) {
+            held += usize::from(interval.contains(truth));
+            width += interval.width();
+        }
+    }
+    let all = REPETITIONS as f64 * truth.len() as f64;
+    (held as f64 / all, width / all)
+}
+
+#[track_caller]
+fn assert_covers(name: &str, (share, width): (f64, f64)) {
+    println!("{name}: {:.1} % in intervals of mean width {width:.3}", 100.0 * share);
+    assert!((0.90..=0.99).contains(&share), "{name}: {share}");
+}
+
+#[test]
+fn kernel_shap_intervals_hold_what_they_promise() {
+    for (n, draws, noise) in [(5, 40, 0.5), (5, 150, 0.5), (8, 60, 0.0), (8, 60, 2.0)] {
+        let truth = exact_shapley(n, &utility_of_all(n, utility).unwrap()).unwrap();
+        let fit = |repetition, bootstrap| {
+            // Endpoints known well: their noise has a test of its own.
+            let mut observations = study(RemovalDistribution::Shapley, n, draws, 1, noise, repetition);
+            let ends = [utility(&Coalition::full(n)), utility(&Coalition::empty(n))];
+            observations =
+                Observations::new(observations.draws().clone(), vec![ends[0]], vec![ends[1]]).unwrap();
+            KernelShap { bootstrap, ..KernelShap::default() }.fit(&observations).unwrap()
+        };
+        let name = format!("n = {n}, m = {draws}, noise {noise}");
+        assert_covers(&format!("sandwich, {name}"), coverage(&truth, |r| fit(r, None).closed_form.unwrap()));
+        let settings = Bootstrap { resamples: 300, seed: 0 };
+        assert_covers(
+            &format!("bootstrap, {name}"),
+            coverage(&truth, |r| fit(r, Some(settings)).bootstrap.unwrap()),
+        );
+    }
+}
+
+#[test]
+fn noise_of_the_endpoints_is_carried_through() {
+    let (n, draws, ends, noise) = (4, 100, 4, 3.0);
+    let truth = exact_shapley(n, &utility_of_all(n, utility).unwrap()).unwrap();
+    let fit = |repetition| {
+        let observations = study(RemovalDistribution::Shapley, n, draws, ends, noise, repetition);
+        KernelShap { bootstrap: None, ..KernelShap::default() }.fit(&observations).unwrap()
+    };
+    assert_covers("noisy endpoints", coverage(&truth, |r| fit(r).closed_form.unwrap()));
+}
+
+#[test]
+fn banzhaf_intervals_hold_what_they_promise() {
+    let (n, draws) = (6, 50);
+    let truth = exact_banzhaf(n, &utility_of_all(n, utility).unwrap()).unwrap();
+    let fit = |repetition| {
+        let observations = study(RemovalDistribution::Uniform, n, draws, 1, 0.5, repetition);
+        Banzhaf::default().fit(observations.draws()).unwrap()
+    };
+    assert_covers("Banzhaf", coverage(&truth, |r| fit(r).closed_form.unwrap()));
+}
