@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 mod adam;
+mod attention;
 mod conv;
 mod cpu;
 mod dispatch;
@@ -31,6 +32,7 @@ mod storage;
 mod transpose;
 
 pub use adam::{AdamStep, AdamTensors, adam_step, squared_norm};
+pub use attention::{attention, pixel_attention};
 pub use conv::conv2d;
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};
 pub use linear::linear;

@@ -45,8 +45,6 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     unsafe fn sum(a: Self::V) -> f32;
-    /// The largest lane.
-    unsafe fn largest(a: Self::V) -> f32;
 }
 
 /// `e^x`, with a relative error below 2e-7: `x = n ln 2 + r`, then a polynomial in `r`
@@ -185,10 +183,6 @@ impl Simd for Portable {
     unsafe fn sum(a: Self::V) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
-    #[inline(always)]
-    unsafe fn largest(a: Self::V) -> f32 {
-        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -303,14 +297,6 @@ mod x86 {
                 _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
             }
         }
-        #[inline(always)]
-        unsafe fn largest(a: Self::V) -> f32 {
-            unsafe {
-                let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-                _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
-            }
-        }
     }
 
     /// AVX-512 F.
@@ -395,10 +381,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn sum(a: Self::V) -> f32 {
             unsafe { _mm512_reduce_add_ps(a) }
-        }
-        #[inline(always)]
-        unsafe fn largest(a: Self::V) -> f32 {
-            unsafe { _mm512_reduce_max_ps(a) }
         }
     }
 }

@@ -161,6 +161,40 @@ fn check_linear(rows: [usize; 2], inputs: usize, outputs: usize) {
     compare(&format!("linear {rows:?} {inputs} to {outputs}"), ours, expected);
 }
 
+fn check_attention(shape: [usize; 3], heads: usize) {
+    let scale = 0.7;
+    let [n, c, l] = shape;
+    type Inputs = (Tensor<3>, Tensor<3>, Tensor<3>);
+    let split = |t: &Tensor<3>| t.clone().reshape([n, heads, c / heads, l]).swap_dims(2, 3);
+    let expected = pass!(
+        |(q, k, v): &Inputs| {
+            let scores = split(q).matmul(split(k).swap_dims(2, 3)) * scale;
+            let y = activation::softmax(scores, 3).matmul(split(v));
+            y.swap_dims(2, 3).reshape(shape)
+        },
+        (shape, 1),
+        (shape, 2),
+        (shape, 3)
+    );
+    let pixels = pass!(
+        |(q, k, v): &Inputs| kernels::pixel_attention(q.clone(), k.clone(), v.clone(), heads, scale),
+        (shape, 1),
+        (shape, 2),
+        (shape, 3)
+    );
+    let rows = pass!(
+        |(q, k, v): &Inputs| {
+            let y = kernels::attention(split(q), split(k), split(v), scale);
+            y.swap_dims(2, 3).reshape(shape)
+        },
+        (shape, 1),
+        (shape, 2),
+        (shape, 3)
+    );
+    close("two layouts", &rows.0[0], &pixels.0[0], 0.0);
+    compare(&format!("attention {shape:?}, {heads} heads"), pixels, expected);
+}
+
 fn on_every_set(check: impl Fn()) {
     for set in InstructionSet::available() {
         set.force(&check);
@@ -223,6 +257,16 @@ fn normalisations_of_the_networks() {
 }
 
 #[test]
+fn attention_of_the_networks() {
+    on_every_set(|| {
+        check_attention([2, 16, 64], 2);
+        check_attention([1, 64, 100], 1);
+        check_attention([2, 15, 256], 3);
+        check_attention([3, 4, 1], 4);
+    });
+}
+
+#[test]
 fn activation_and_linear_layers() {
     on_every_set(|| {
         for size in [1, 15, 16, 33, 70_000] {
@@ -280,6 +324,12 @@ fn everything() -> Vec<u32> {
     let y = kernels::group_norm(y, b.clone(), b.clone(), 11, 1e-5, true);
     let y = kernels::conv2d(y, d.clone(), None, 2, 1);
     let y = kernels::linear(kernels::silu(y).reshape([5, 70, 64]).swap_dims(1, 2), l.clone(), None);
+    let y = kernels::attention(
+        y.clone().reshape([5, 1, 64, 9]),
+        y.clone().reshape([5, 1, 64, 9]),
+        y.reshape([5, 1, 64, 9]),
+        0.3,
+    );
     let grads = y.clone().powi_scalar(2).sum().backward();
     let parts = [
         vector(y),
@@ -325,6 +375,13 @@ proptest! {
         // A group of one number has no spread, and its gradient is nothing but rounding.
         prop_assume!(each * height * width > 3);
         on_every_set(|| check_norm([batch, groups * each, height, width], groups, silu));
+    }
+
+    #[test]
+    fn attention_of_any_shape(
+        batch in 1usize..3, heads in 1usize..4, size in 1usize..20, length in 1usize..140,
+    ) {
+        on_every_set(|| check_attention([batch, heads * size, length], heads));
     }
 
     #[test]
