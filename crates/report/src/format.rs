@@ -25,6 +25,17 @@ impl Decimals {
         Decimals::for_resolution(largest / 10.0)
     }
 
+    /// As few as show every one of `ticks` exactly, if at most 8 do.
+    pub(crate) fn for_ticks(ticks: &[f64]) -> Self {
+        let exact = |decimals: &usize| {
+            let scale = 10f64.powi(*decimals as i32);
+            ticks.iter().all(|tick| {
+                ((tick * scale).round() - tick * scale).abs() < 1e-6 * (tick * scale).abs().max(1.0)
+            })
+        };
+        Decimals((0..8).find(exact).unwrap_or(8))
+    }
+
     /// `value` with a true minus sign.
     pub(crate) fn show(self, value: f64) -> String {
         if !value.is_finite() {
@@ -79,9 +90,9 @@ pub(crate) fn magnitude(n: u64) -> String {
     let value = n as f64;
     let (scaled, suffix) = match n {
         0..=9_999 => return count(n),
-        10_000..=999_499 => (value / 1e3, " k"),
-        999_500..=999_499_999 => (value / 1e6, " M"),
-        _ => (value / 1e9, " G"),
+        10_000..=999_499 => (value / 1e3, "\u{a0}k"),
+        999_500..=999_499_999 => (value / 1e6, "\u{a0}M"),
+        _ => (value / 1e9, "\u{a0}G"),
     };
     let decimals = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
     format!("{scaled:.decimals$}{suffix}")
@@ -91,31 +102,35 @@ pub(crate) fn magnitude(n: u64) -> String {
 pub(crate) fn duration(seconds: Number) -> String {
     let Some(s) = seconds.get().filter(|s| *s >= 0.0) else { return NOT_MEASURED.to_owned() };
     if s < 0.0995 {
-        return format!("{:.0} ms", s * 1e3);
+        return format!("{:.0}\u{a0}ms", s * 1e3);
     }
     if s < 9.95 {
-        return format!("{s:.1} s");
+        return format!("{s:.1}\u{a0}s");
     }
     let whole = s.round() as u64;
     match whole {
-        0..=119 => format!("{whole} s"),
+        0..=119 => format!("{whole}\u{a0}s"),
         120..=7_199 => match (whole / 60, whole % 60) {
-            (minutes, 0) => format!("{minutes} min"),
-            (minutes, rest) => format!("{minutes} min {rest} s"),
+            (minutes, 0) => format!("{minutes}\u{a0}min"),
+            (minutes, rest) => format!("{minutes}\u{a0}min {rest}\u{a0}s"),
         },
-        _ => format!("{} h {:02} min", count(whole / 3_600), whole % 3_600 / 60),
+        _ => format!("{}\u{a0}h {:02}\u{a0}min", count(whole / 3_600), whole % 3_600 / 60),
     }
 }
 
 /// A fraction as a whole percentage.
 pub(crate) fn percent(fraction: f64) -> String {
-    format!("{} %", Decimals(0).show(fraction * 100.0))
+    format!("{}\u{a0}%", Decimals(0).show(fraction * 100.0))
+}
+
+/// A fraction as a signed number of per cent without the sign "%", one decimal where it is small.
+pub(crate) fn signed_points(fraction: f64) -> String {
+    Decimals(usize::from((fraction * 100.0).abs() < 9.95)).signed(fraction * 100.0)
 }
 
 /// A fraction as a signed percentage, one decimal where it is small.
 pub(crate) fn signed_percent(fraction: f64) -> String {
-    let decimals = Decimals(usize::from((fraction * 100.0).abs() < 9.95));
-    format!("{} %", decimals.signed(fraction * 100.0))
+    format!("{}\u{a0}%", signed_points(fraction))
 }
 
 /// A correlation times 100, as LDS is reported.
@@ -157,6 +172,8 @@ mod tests {
     fn decimals_follow_the_error() {
         assert_eq!(Decimals::for_resolution(0.03).show(-0.1239), "\u{2212}0.124");
         assert_eq!(Decimals::for_resolution(40.0).show(1234.4), "1234");
+        assert_eq!(Decimals::for_ticks(&[0.0, 0.2, 0.2 + 0.4]).show(0.2), "0.2");
+        assert_eq!(Decimals::for_ticks(&[-0.025, 0.0]).show(0.0), "0.000");
         assert_eq!(Decimals::for_values([250.0, 3.0]).show(3.0), "3");
         assert_eq!(Decimals::for_resolution(0.03).signed(0.0001), "0.000");
         assert_eq!(Decimals::for_resolution(0.03).signed(-0.0001), "0.000");
@@ -166,18 +183,21 @@ mod tests {
     #[test]
     fn durations_read_naturally() {
         let shown: Vec<String> =
-            [0.02, 3.14, 61.0, 125.0, 7_260.0].iter().map(|&s| duration(Number::from(s))).collect();
-        assert_eq!(shown, ["20 ms", "3.1 s", "61 s", "2 min 5 s", "2 h 01 min"]);
+            [0.02, 3.06, 61.0, 125.0, 7_260.0].iter().map(|&s| duration(Number::from(s))).collect();
+        assert_eq!(
+            shown,
+            ["20\u{a0}ms", "3.1\u{a0}s", "61\u{a0}s", "2\u{a0}min 5\u{a0}s", "2\u{a0}h 01\u{a0}min"]
+        );
         assert_eq!(duration(Number::MISSING), NOT_MEASURED);
     }
 
     #[test]
     fn counts_and_ratios() {
         assert_eq!(count(35_746_307), "35\u{202f}746\u{202f}307");
-        assert_eq!(magnitude(35_746_307), "35.7 M");
-        assert_eq!(magnitude(999_600), "1.00 M");
+        assert_eq!(magnitude(35_746_307), "35.7\u{a0}M");
+        assert_eq!(magnitude(999_600), "1.00\u{a0}M");
         assert_eq!(times(13.64), "13.6 times");
-        assert_eq!(signed_percent(-0.0312), "\u{2212}3.1 %");
+        assert_eq!(signed_percent(-0.0312), "\u{2212}3.1\u{a0}%");
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
     }
 }

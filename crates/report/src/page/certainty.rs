@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{View, panels};
 use crate::format::{Decimals, counted};
 use crate::verdict::level;
-use crate::ReportData;
+use crate::{Number, ReportData};
 
 pub(super) fn section(data: &ReportData, views: &[View<'_>]) -> Markup {
     super::section("certainty", 2, "How sure are we?", panels(views, |view| body(data, view)))
@@ -28,7 +28,7 @@ fn body(data: &ReportData, view: &View<'_>) -> Markup {
                         dt { (diagnostic.name) }
                         dd {
                             strong {
-                                (Decimals::for_values(diagnostic.value.get()).number(diagnostic.value))
+                                (two_digits(diagnostic.value))
                             }
                             span { (diagnostic.explanation) }
                         }
@@ -37,4 +37,9 @@ fn body(data: &ReportData, view: &View<'_>) -> Markup {
             }
         }
     }
+}
+
+/// Two significant digits, or one more where the first is small.
+fn two_digits(value: Number) -> String {
+    Decimals::for_resolution(value.get().map_or(f64::NAN, |v| v.abs() / 5.0)).number(value)
 }

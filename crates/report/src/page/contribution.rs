@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::track::{Scale, tick_decimals};
-use super::{View, panels, picture, score_decimals, value_decimals};
+use super::track::Scale;
+use super::{View, panels, score_decimals, value_decimals, works};
 use crate::format::{NOT_MEASURED, counted, percent};
 use crate::verdict::{adds_up, best_first, level};
 use crate::{BehaviorReport, ContributorScore, Direction, ReportData};
@@ -20,8 +20,7 @@ fn body(data: &ReportData, view: &View<'_>) -> Markup {
     let ends = behavior.scores.iter().flat_map(|s| {
         [s.value.get(), s.interval.map(|i| i.low), s.interval.map(|i| i.high)].into_iter().flatten()
     });
-    let ends: Vec<f64> = ends.collect();
-    let row = Row { data, behavior, scale: Scale::holding(ends.iter().copied()), total: adds_up(behavior) };
+    let row = Row { data, behavior, scale: Scale::holding(ends), total: adds_up(behavior) };
     let unit = behavior.unit.as_ref().map(|unit| format!(" {unit}")).unwrap_or_default();
     html! {
         p class="verdict" { (view.verdict.contribution) }
@@ -32,7 +31,7 @@ fn body(data: &ReportData, view: &View<'_>) -> Markup {
         }
         div class="ranked" {
             @if let Some(scale) = row.scale {
-                div class="person axis-row" { (scale.axis(|tick| tick_decimals(ends.iter().copied()).signed(tick))) }
+                div class="person axis-row" { (scale.axis(1.0)) }
             }
             ol class="people" { @for score in open { (row.person(score)) } }
             @if !folded.is_empty() {
@@ -70,10 +69,12 @@ impl Row<'_> {
         let sure = score.interval.is_none_or(|interval| !interval.contains(0.0));
         let helps = value.is_some_and(|v| self.behavior.direction.goodness(v) >= 0.0);
         let kind = format!("{}{}", if helps { "for" } else { "against" }, if sure { "" } else { " unsure" });
-        let place = score.rank_interval.filter(|[best, worst]| best != worst);
+        let place = score.rank_interval.filter(|[best, worst]| best != worst && value.is_some());
         html! {
             li class="person" {
-                span class="place" { span class="visually-hidden" { "Place " } (score.rank) }
+                span class="place" {
+                    @if value.is_some() { span class="visually-hidden" { "Place " } (score.rank) } @else { "\u{2013}" }
+                }
                 div class="name" {
                     h3 { bdi { (contributor.name) } }
                     p {
@@ -81,7 +82,7 @@ impl Row<'_> {
                         @if let Some([best, worst]) = place { ", place " (best) " to " (worst) }
                     }
                 }
-                div class="works" { @for work in &contributor.works { (picture(work, "work")) } }
+                (works::thumbnails(score.contributor, &contributor.works))
                 @if let Some(scale) = self.scale { (scale.bar(value, score.interval, &kind, None)) }
                 p class="score" {
                     @match value {

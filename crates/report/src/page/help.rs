@@ -11,7 +11,9 @@ const WITH_NUMBERS: usize = 14;
 pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
     let values = || matrix.scores.iter().flatten().filter_map(|n| n.get());
     let largest = values().fold(0.0f64, |m, v| m.max(v.abs()));
-    let decimals = Decimals::for_resolution(largest / 5.0);
+    // Two digits for the largest: numbers are shown in a power of ten that makes them short.
+    let unit = if largest > 0.0 { 10f64.powf(largest.log10().floor() - 1.0) } else { 1.0 };
+    let decimals = Decimals::for_ticks(&[0.0]);
     let name = |index: usize| data.contributors.get(index).map_or("", |c| c.name.as_str());
     let small = data.contributors.len() <= WITH_NUMBERS;
     html! {
@@ -19,7 +21,7 @@ pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
         p class="lead" {
             (strongest(data, matrix)) " " (matrix.explanation)
             " Each row is a helper, each column the person whose held-out images are redrawn: blue lowers their loss (helps), "
-            "orange raises it."
+            "orange raises it. Numbers are in units of " (Decimals::for_ticks(&[unit]).show(unit)) "."
         }
         div class="wide" role="region" aria-label="Who helps whom" tabindex="0" {
             table class=(if small { "matrix" } else { "matrix dense" }) {
@@ -34,8 +36,8 @@ pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
                         tr {
                             th scope="row" { bdi { (name(row)) } }
                             @for (column, score) in scores.iter().enumerate() {
-                                @let shown = score.get().map_or_else(|| NOT_MEASURED.to_owned(), |v| decimals.signed(v));
-                                @let strength = score.get().filter(|_| largest > 0.0).map_or(0.0, |v| v.abs() / largest * 85.0);
+                                @let shown = score.get().map_or_else(|| NOT_MEASURED.to_owned(), |v| decimals.signed(v / unit));
+                                @let strength = score.get().filter(|_| largest > 0.0).map_or(0.0, |v| v.abs() / largest * 100.0);
                                 @let kind = if score.get().is_some_and(|v| v > 0.0) { "harms" } else { "helps" };
                                 td class=(kind) style=(format!("--strength:{strength:.0}%"))
                                     title=(format!("{} \u{2192} {}: {shown}", name(row), name(column))) {
@@ -53,7 +55,11 @@ pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
 /// The strongest help between two different contributors.
 fn strongest(data: &ReportData, matrix: &HelpMatrix) -> String {
     let others = matrix.scores.iter().enumerate().flat_map(|(row, scores)| {
-        scores.iter().enumerate().filter(move |(column, _)| *column != row).map(move |(column, s)| (row, column, s))
+        scores
+            .iter()
+            .enumerate()
+            .filter(move |(column, _)| *column != row)
+            .map(move |(column, s)| (row, column, s))
     });
     let best = others
         .filter_map(|(row, column, score)| Some((row, column, score.get().filter(|v| *v < 0.0)?)))

@@ -10,7 +10,10 @@ mod origin;
 mod removal;
 mod track;
 mod trust;
+mod works;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::format::Decimals;
@@ -20,7 +23,8 @@ use crate::{BehaviorReport, Picture, ReportData, ReportError};
 const STYLE: &str = include_str!("style.css");
 
 /// Nothing may be loaded and nothing may run, whatever a contributor calls themselves.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Renders the checked data as one self-contained HTML file.
 ///
@@ -58,6 +62,7 @@ pub fn render_html(data: &ReportData) -> Result<String, ReportError> {
             }
             body {
                 a class="skip" href="#who" { "Skip to the credits" }
+                (works::store(data))
                 (head::header(data, &views))
                 (switch(&views))
                 main { (sections) }
@@ -138,21 +143,23 @@ fn section(id: &str, number: u8, question: &str, body: Markup) -> Markup {
 /// A picture inside the page, or its description where its bytes are missing.
 fn picture(picture: &Picture, class: &str) -> Markup {
     match picture.png() {
-        Some(png) => {
-            use base64::Engine;
-            let uri = format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png));
-            html! {
-                img class=(class) src=(uri) width=(picture.width()) height=(picture.height())
-                    alt=(picture.description());
-            }
-        }
+        Some(png) => html! {
+            img class=(class) src=(data_uri(png)) width=(picture.width()) height=(picture.height())
+                alt=(picture.description());
+        },
         None => html! { span class="no-picture" { (picture.description()) } },
     }
 }
 
+/// A PNG file as an address of its own.
+fn data_uri(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", STANDARD.encode(png))
+}
+
 /// The decimals of a behaviour's scores: two significant digits of the typical standard error.
 pub(crate) fn score_decimals(behavior: &BehaviorReport) -> Decimals {
-    let mut errors: Vec<f64> = behavior.scores.iter().filter_map(|s| s.standard_error.get()).filter(|e| *e > 0.0).collect();
+    let mut errors: Vec<f64> =
+        behavior.scores.iter().filter_map(|s| s.standard_error.get()).filter(|e| *e > 0.0).collect();
     errors.sort_by(f64::total_cmp);
     match errors.get(errors.len() / 2) {
         Some(&median) => Decimals::for_resolution(median),

@@ -55,7 +55,11 @@ fn models(data: &ReportData) -> Markup {
         .chain(pruned.map(|p| (format!("Pruned by {}", percent(p.ratio)), &p.model)))
         .collect();
     let of_full = |value: u64, whole: u64| {
-        if whole == 0 { String::new() } else { format!(" ({} of full)", percent(value as f64 / whole as f64)) }
+        if whole == 0 {
+            String::new()
+        } else {
+            format!(" ({} of full)", percent(value as f64 / whole as f64))
+        }
     };
     let size = |model: &Model, value: u64, whole: u64| {
         let addition = if std::ptr::eq(model, full) { String::new() } else { of_full(value, whole) };

@@ -5,11 +5,13 @@ use maud::{Markup, html};
 use super::{View, gallery, help, panels, value_decimals};
 use crate::format::{Decimals, NOT_MEASURED, count, list, percent, signed_percent};
 use crate::plot::removal_bars;
-use crate::{BehaviorReport, Counterfactual, ReportData, ReportError, RemovalOrder};
+use crate::{BehaviorReport, Counterfactual, RemovalOrder, ReportData, ReportError};
 
 pub(super) fn section(data: &ReportData, views: &[View<'_>]) -> Result<Markup, ReportError> {
-    let plots: Vec<Option<Markup>> =
-        views.iter().map(|view| removal_bars(view.behavior, &view.id("removals"))).collect::<Result<_, _>>()?;
+    let plots: Vec<Option<Markup>> = views
+        .iter()
+        .map(|view| removal_bars(view.behavior, &view.id("removals")))
+        .collect::<Result<_, _>>()?;
     let body = html! {
         (panels(views, |view| body(data, view, plots.get(view.index).and_then(Option::as_ref))))
         (gallery::gallery(data))
@@ -46,7 +48,9 @@ fn body(data: &ReportData, view: &View<'_>, plot: Option<&Markup>) -> Markup {
 
 fn table(data: &ReportData, behavior: &BehaviorReport) -> Markup {
     let mut rows: Vec<&Counterfactual> = behavior.counterfactuals.iter().collect();
-    rows.sort_by(|a, b| (a.order, a.fraction).partial_cmp(&(b.order, b.fraction)).unwrap_or(std::cmp::Ordering::Equal));
+    rows.sort_by(|a, b| {
+        (a.order, a.fraction).partial_cmp(&(b.order, b.fraction)).unwrap_or(std::cmp::Ordering::Equal)
+    });
     let decimals = rows
         .iter()
         .find_map(|row| row.reference.get())

@@ -23,7 +23,8 @@ impl Scale {
             (low, high) = (low.min(value), high.max(value));
         }
         let margin = (high - low) * 0.02;
-        let ends = (if low < 0.0 { low - margin } else { low }, if high > 0.0 { high + margin } else { high });
+        let ends =
+            (if low < 0.0 { low - margin } else { low }, if high > 0.0 { high + margin } else { high });
         (any && high > low).then_some(Scale { low: ends.0, high: ends.1 })
     }
 
@@ -37,18 +38,29 @@ impl Scale {
     }
 
     /// The axis above the tracks.
-    pub(super) fn axis(self, show: impl Fn(f64) -> String) -> Markup {
+    ///
+    /// `unit` multiplies the numbers that are shown.
+    pub(super) fn axis(self, unit: f64) -> Markup {
+        let ticks = nice_ticks(self.low, self.high, 5);
+        let shown: Vec<f64> = ticks.iter().map(|tick| tick * unit).collect();
+        let decimals = Decimals::for_ticks(&shown);
         html! {
             div class="axis" aria-hidden="true" {
-                @for tick in nice_ticks(self.low, self.high, 5) {
-                    span style=(format!("left:{:.2}%", self.position(tick))) { (show(tick)) }
+                @for (tick, number) in ticks.iter().zip(shown) {
+                    span style=(format!("left:{:.2}%", self.position(*tick))) { (decimals.show(number)) }
                 }
             }
         }
     }
 
     /// A bar from zero to `value` with its interval as a whisker; `kind` is the bar's CSS class.
-    pub(super) fn bar(self, value: Option<f64>, interval: Option<Interval>, kind: &str, ceiling: Option<f64>) -> Markup {
+    pub(super) fn bar(
+        self,
+        value: Option<f64>,
+        interval: Option<Interval>,
+        kind: &str,
+        ceiling: Option<f64>,
+    ) -> Markup {
         html! {
             div class="track" aria-hidden="true" {
                 @if let Some(ceiling) = ceiling {
@@ -62,11 +74,6 @@ impl Scale {
             }
         }
     }
-}
-
-/// Decimals for the ticks of an axis over these values.
-pub(super) fn tick_decimals(values: impl IntoIterator<Item = f64>) -> Decimals {
-    Decimals::for_values(values.into_iter().map(|v| v / 5.0))
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ fn body(view: &View<'_>, plot: Option<&Markup>) -> Markup {
         p class="verdict" { (view.verdict.trust) }
         @if let Some(lds) = &view.behavior.lds {
             p class="lead" {
-                "The test: " (counted(lds.test_coalitions, "coalition")) " that the scores never saw, each "
-                "retrained with " (counted(lds.retraining_seeds, "seed")) ". " (lds.truth)
+                "The test: " (counted(lds.test_coalitions, "coalition")) ", each retrained with "
+                (counted(lds.retraining_seeds, "seed")) ". " (lds.truth)
                 " The linear datamodel score (LDS) is the rank correlation of predicted and true results, times 100: "
                 "100 is a perfect order, 0 is guessing."
             }
@@ -53,7 +53,10 @@ fn body(view: &View<'_>, plot: Option<&Markup>) -> Markup {
 /// Our method, the baselines, and the ceiling on one scale.
 fn methods(behavior: &BehaviorReport, lds: &LdsReport) -> Markup {
     let estimates = || {
-        std::iter::once(&lds.ours).chain(&lds.baselines).map(|method| &method.lds).chain(std::iter::once(&lds.ceiling))
+        std::iter::once(&lds.ours)
+            .chain(&lds.baselines)
+            .map(|method| &method.lds)
+            .chain(std::iter::once(&lds.ceiling))
     };
     let ends = estimates().flat_map(|e| {
         [e.value(), e.interval().map(|i| i.low), e.interval().map(|i| i.high)].into_iter().flatten()
@@ -63,7 +66,7 @@ fn methods(behavior: &BehaviorReport, lds: &LdsReport) -> Markup {
     let ceiling = lds.ceiling.value();
     html! {
         div class="methods" {
-            @if let Some(scale) = scale { div class="method axis-row" { (scale.axis(correlation)) } }
+            @if let Some(scale) = scale { div class="method axis-row" { (scale.axis(100.0)) } }
             ul class="plain" {
                 li class="method" {
                     h3 { (lds.ours.name) " " span class="tag" { "these scores" } }
@@ -100,7 +103,7 @@ fn track(scale: Scale, estimate: &Estimate, kind: &str, ceiling: Option<f64>) ->
 
 fn estimate(estimate: &Estimate) -> Markup {
     html! {
-        p class="score" {
+        p class=(if estimate.value().is_some() { "score" } else { "score missing" }) {
             @match estimate {
                 Estimate::Measured { value, interval } => {
                     strong { (correlation(*value)) }

@@ -4,12 +4,12 @@
 //! a CSS variable, so that one drawing serves the light and the dark page and print.
 
 mod removals;
-mod scatter;
 mod scale;
+mod scatter;
 
 pub(crate) use removals::removal_bars;
-pub(crate) use scatter::lds_scatter;
 pub(crate) use scale::nice_ticks;
+pub(crate) use scatter::lds_scatter;
 
 use maud::{Markup, PreEscaped, Render, html};
 use plotters::style::RGBColor;
@@ -22,6 +22,7 @@ const TEXT: f64 = 15.0 * 1.24;
 /// What a colour is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ink {
+    Strong,
     Text,
     Grid,
     Axis,
@@ -31,7 +32,8 @@ enum Ink {
 }
 
 impl Ink {
-    const ALL: [Ink; 6] = [Ink::Text, Ink::Grid, Ink::Axis, Ink::Main, Ink::Contrast, Ink::Quiet];
+    const ALL: [Ink; 7] =
+        [Ink::Strong, Ink::Text, Ink::Grid, Ink::Axis, Ink::Main, Ink::Contrast, Ink::Quiet];
 
     /// The marker colour that plotters draws with.
     fn marker(self) -> RGBColor {
@@ -41,6 +43,7 @@ impl Ink {
     /// The CSS variable that replaces it.
     fn variable(self) -> &'static str {
         match self {
+            Ink::Strong => "var(--ink)",
             Ink::Text => "var(--muted)",
             Ink::Grid => "var(--hairline)",
             Ink::Axis => "var(--rule)",
@@ -77,7 +80,9 @@ impl Drawing {
             .lines()
             .map(|line| match (line.starts_with("<circle"), line.strip_suffix("/>")) {
                 (true, Some(start)) => match circles.next() {
-                    Some(title) => format!("{start}><title>{}</title></circle>\n", title.render().into_string()),
+                    Some(title) => {
+                        format!("{start}><title>{}</title></circle>\n", title.render().into_string())
+                    }
                     None => format!("{line}\n"),
                 },
                 _ => format!("{line}\n"),

@@ -30,12 +30,14 @@ pub(crate) fn lds_scatter(
     else {
         return Ok(None);
     };
-    let title = format!("Predicted and true \u{201c}{}\u{201d} of {} test coalitions", behavior.name, points.len());
+    let title =
+        format!("Predicted and true \u{201c}{}\u{201d} of {} test coalitions", behavior.name, points.len());
+    let (x_ticks, y_ticks) = (nice_ticks(x.start, x.end, 5), nice_ticks(y.start, y.end, 6));
+    let (x_labels, y_labels) = (Decimals::for_ticks(&x_ticks), Decimals::for_ticks(&y_ticks));
     let x_decimals = Decimals::for_resolution((x.end - x.start) / 10.0);
     let y_decimals = Decimals::for_resolution((y.end - y.start) / 10.0);
     let mut svg = String::new();
     {
-        let fail = plot_error(&title);
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin_top(12)
@@ -43,48 +45,51 @@ pub(crate) fn lds_scatter(
             .x_label_area_size(62)
             .y_label_area_size(78)
             .build_cartesian_2d(x.clone(), y.clone())
-            .map_err(|e| plot_error(&title)(e))?;
+            .map_err(plot_error(&title))?;
         let text = ("sans-serif", TEXT).into_font().color(&Ink::Text.marker());
         let grid = Ink::Grid.marker().stroke_width(1);
-        for tick in nice_ticks(x.start, x.end, 5) {
+        for &tick in &x_ticks {
             let line = PathElement::new(vec![(tick, y.start), (tick, y.end)], grid);
-            chart.draw_series([line]).map_err(|e| plot_error(&title)(e))?;
+            chart.draw_series([line]).map_err(plot_error(&title))?;
         }
-        for tick in nice_ticks(y.start, y.end, 6) {
+        for &tick in &y_ticks {
             let line = PathElement::new(vec![(x.start, tick), (x.end, tick)], grid);
-            chart.draw_series([line]).map_err(|e| plot_error(&title)(e))?;
+            chart.draw_series([line]).map_err(plot_error(&title))?;
         }
         let (from, to) = (x.start.max(y.start), x.end.min(y.end));
         if from < to {
-            let equality = DashedLineSeries::new([(from, from), (to, to)], 6, 5, Ink::Axis.marker().stroke_width(2));
-            chart.draw_series(equality).map_err(|e| plot_error(&title)(e))?;
+            let equality =
+                DashedLineSeries::new([(from, from), (to, to)], 6, 5, Ink::Axis.marker().stroke_width(2));
+            chart.draw_series(equality).map_err(plot_error(&title))?;
         }
         let largest = points.iter().map(|p| p.2).max().unwrap_or(1).max(1);
         let dots = points.iter().map(|&(px, py, size, _)| {
             let radius = 4.0 + 4.0 * size as f64 / largest as f64;
             Circle::new((px, py), radius.round() as u32, Ink::Main.marker().mix(0.62).filled())
         });
-        chart.draw_series(dots).map_err(|e| plot_error(&title)(e))?;
+        chart.draw_series(dots).map_err(plot_error(&title))?;
 
         // Labels are placed by hand: plotters' mesh would choose the ticks and their decimals itself.
         let place = |px: f64, py: f64| chart.backend_coord(&(px, py));
         let at = |h, v| text.clone().pos(Pos::new(h, v));
-        for tick in nice_ticks(x.start, x.end, 5) {
+        for &tick in &x_ticks {
             let (px, py) = place(tick, y.start);
-            root.draw_text(&x_decimals.show(tick), &at(HPos::Center, VPos::Top), (px, py + 10)).map_err(&fail)?;
+            root.draw_text(&x_labels.show(tick), &at(HPos::Center, VPos::Top), (px, py + 10))
+                .map_err(plot_error(&title))?;
         }
-        for tick in nice_ticks(y.start, y.end, 6) {
+        for &tick in &y_ticks {
             let (px, py) = place(x.start, tick);
-            root.draw_text(&y_decimals.show(tick), &at(HPos::Right, VPos::Center), (px - 10, py)).map_err(&fail)?;
+            root.draw_text(&y_labels.show(tick), &at(HPos::Right, VPos::Center), (px - 10, py))
+                .map_err(plot_error(&title))?;
         }
         let (middle, bottom) = place((x.start + x.end) / 2.0, y.start);
         root.draw_text("predicted by the scores", &at(HPos::Center, VPos::Top), (middle, bottom + 36))
-            .map_err(&fail)?;
+            .map_err(plot_error(&title))?;
         let turned = ("sans-serif", TEXT).into_font().transform(FontTransform::Rotate270);
         let turned = turned.color(&Ink::Text.marker()).pos(Pos::new(HPos::Center, VPos::Top));
         let (_, centre) = place(x.start, (y.start + y.end) / 2.0);
-        root.draw_text("true, after retraining", &turned, (4, centre)).map_err(&fail)?;
-        root.present().map_err(&fail)?;
+        root.draw_text("true, after retraining", &turned, (4, centre)).map_err(plot_error(&title))?;
+        root.present().map_err(plot_error(&title))?;
     }
     let description = format!(
         "Scatter plot. Horizontal: the utility that the scores predict, from {} to {}. Vertical: the utility of retrained \
@@ -97,7 +102,11 @@ pub(crate) fn lds_scatter(
     let circle_titles = points
         .iter()
         .map(|&(px, py, size, label)| {
-            format!("{label}: {size} contributors, predicted {}, true {}", x_decimals.show(px), y_decimals.show(py))
+            format!(
+                "{label}: {size} contributors, predicted {}, true {}",
+                x_decimals.show(px),
+                y_decimals.show(py)
+            )
         })
         .collect();
     Ok(Some(Drawing { svg, size: SIZE, title, description, circle_titles }.into_markup(id)))

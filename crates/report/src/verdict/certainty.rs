@@ -5,7 +5,8 @@ use crate::format::{count, counted};
 use crate::{BehaviorReport, ContributorScore, ReportData};
 
 pub(super) fn sentence(data: &ReportData, behavior: &BehaviorReport) -> String {
-    let with_interval = behavior.scores.iter().filter(|s| s.value.get().is_some() && s.interval.is_some()).count();
+    let with_interval =
+        behavior.scores.iter().filter(|s| s.value.get().is_some() && s.interval.is_some()).count();
     if with_interval == 0 {
         return "The uncertainty of the scores was not measured.".to_owned();
     }
@@ -57,7 +58,10 @@ fn first_place(data: &ReportData, behavior: &BehaviorReport) -> Option<String> {
     Some(match apart {
         true => format!("{winner}\u{2019}s first place is clear of {}.", name(second)?),
         false => {
-            format!("The first place is not settled: the intervals of {winner} and {} overlap.", name(second)?)
+            format!(
+                "The first place is not settled: the intervals of {winner} and {} overlap.",
+                name(second)?
+            )
         }
     })
 }

@@ -20,12 +20,14 @@ pub(crate) fn adds_up(behavior: &BehaviorReport) -> Option<f64> {
 
 pub(super) fn sentence(data: &ReportData, behavior: &BehaviorReport) -> String {
     let ranked = best_first(behavior);
-    let name = |score: &ContributorScore| data.contributors.get(score.contributor).map_or("", |c| c.name.as_str());
+    let name =
+        |score: &ContributorScore| data.contributors.get(score.contributor).map_or("", |c| c.name.as_str());
     let Some((first, value)) = ranked.first().and_then(|score| Some((*score, score.value.get()?))) else {
         return "The contributors' scores were not measured.".to_owned();
     };
     let decimals = crate::page::score_decimals(behavior);
-    let measured: Vec<&&ContributorScore> = ranked.iter().filter(|score| score.value.get().is_some()).collect();
+    let measured: Vec<&&ContributorScore> =
+        ranked.iter().filter(|score| score.value.get().is_some()).collect();
     let leaders: Vec<&str> = measured.iter().filter(|s| s.rank == 1).map(|s| name(s)).collect();
     let deed = match (behavior.direction, value > 0.0) {
         (Direction::HigherIsBetter, true) => "raised",
@@ -57,7 +59,12 @@ pub(super) fn sentence(data: &ReportData, behavior: &BehaviorReport) -> String {
 }
 
 /// When even the first score points the wrong way or is zero.
-fn nobody_helped(behavior: &BehaviorReport, first: &ContributorScore, name: &str, decimals: Decimals) -> String {
+fn nobody_helped(
+    behavior: &BehaviorReport,
+    first: &ContributorScore,
+    name: &str,
+    decimals: Decimals,
+) -> String {
     let best = first.value.get().map(|v| decimals.signed(v)).unwrap_or_default();
     let wish = match behavior.direction {
         Direction::HigherIsBetter | Direction::Neutral => "raised",

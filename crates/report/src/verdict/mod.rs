@@ -48,9 +48,9 @@ impl Verdict {
     }
 }
 
-/// "95 %".
+/// The confidence level, as "95 %".
 pub(crate) fn level(behavior: &BehaviorReport) -> String {
     let percentage = behavior.confidence * 100.0;
     let decimals = usize::from((percentage - percentage.round()).abs() > 1e-6);
-    format!("{percentage:.decimals$} %")
+    format!("{percentage:.decimals$}\u{a0}%")
 }

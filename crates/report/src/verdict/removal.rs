@@ -22,7 +22,9 @@ pub(super) fn sentence(behavior: &BehaviorReport) -> String {
         shown(top)
     );
     match change(RemovalOrder::Bottom, Some(top.fraction)) {
-        Some(bottom) => text += &format!("; without the bottom {}, by {}.", percent(bottom.fraction), shown(bottom)),
+        Some(bottom) => {
+            text += &format!("; without the bottom {}, by {}.", percent(bottom.fraction), shown(bottom))
+        }
         None => text += ".",
     }
     let Some(bottom) = change(RemovalOrder::Bottom, Some(top.fraction)) else { return text };

@@ -26,7 +26,9 @@ pub enum Standing {
 pub fn standing(ours: &MethodLds, other: &MethodLds) -> Standing {
     let (Some(a), Some(b)) = (ours.lds.value(), other.lds.value()) else { return Standing::Unknown };
     let (difference, clear) = match (&other.difference, ours.lds.interval(), other.lds.interval()) {
-        (Estimate::Measured { value, interval }, _, _) => (*value, interval.is_some_and(|i| !i.contains(0.0))),
+        (Estimate::Measured { value, interval }, _, _) => {
+            (*value, interval.is_some_and(|i| !i.contains(0.0)))
+        }
         (_, Some(x), Some(y)) => (a - b, x.low > y.high || y.low > x.high),
         _ => (a - b, false),
     };
@@ -59,7 +61,10 @@ pub(super) fn sentence(behavior: &BehaviorReport) -> String {
     let value = match &lds.ours.lds {
         Estimate::Measured { value, .. } => *value,
         Estimate::Undefined { reason } => {
-            return format!("Not known: the LDS of {ours} is undefined because {reason}. {}", ceiling(lds, None));
+            return format!(
+                "Not known: the LDS of {ours} is undefined because {reason}. {}",
+                ceiling(lds, None)
+            );
         }
         Estimate::NotMeasured => return format!("Not known: the LDS of {ours} was not measured."),
     };
@@ -89,7 +94,8 @@ pub(super) fn sentence(behavior: &BehaviorReport) -> String {
 fn ceiling(lds: &LdsReport, ours: Option<f64>) -> String {
     match &lds.ceiling {
         Estimate::NotMeasured => {
-            "The noise ceiling was not measured, so it is unknown how much a perfect score could reach.".to_owned()
+            "The noise ceiling was not measured, so it is unknown how much a perfect score could reach."
+                .to_owned()
         }
         Estimate::Undefined { reason } => format!("The noise ceiling is undefined because {reason}."),
         Estimate::Measured { value, interval } => {
@@ -124,7 +130,8 @@ fn baselines(lds: &LdsReport) -> String {
     let (level, behind, worse) =
         (of(&[Standing::Level]), of(&[Standing::Behind]), of(&[Standing::ClearlyBehind]));
     if beaten.len() + ahead.len() + level.len() + behind.len() + worse.len() == 0 {
-        return "No baseline could be compared, so it is unknown whether something simpler would do as well.".to_owned();
+        return "No baseline could be compared, so it is unknown whether something simpler would do as well."
+            .to_owned();
     }
     let mut parts = Vec::new();
     if !worse.is_empty() {
@@ -141,7 +148,8 @@ fn baselines(lds: &LdsReport) -> String {
     }
     if !beaten.is_empty() {
         let everything = parts.is_empty();
-        let word = if everything { "It clearly beats every baseline compared: " } else { "It clearly beats " };
+        let word =
+            if everything { "It clearly beats every baseline compared: " } else { "It clearly beats " };
         parts.push(format!("{word}{}.", list(&beaten)));
     }
     parts.join(" ")

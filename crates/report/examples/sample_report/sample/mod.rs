@@ -1,86 +1,42 @@
-//! Writes a report of invented numbers: `cargo run -p report --example sample_report -- sample.html`.
-//!
-//! It shows what every part of the page looks like; nothing in it was measured.
+//! Report data in which every field is filled, with invented numbers.
+
+mod drawings;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
+use drawings::{Numbers, drawing, grid};
 use report::*;
 
 const NAMES: [&str; 12] = [
-    "Annika Berg", "jcartier", "Dr. Maximiliane Oberhuber-Lindqvist", "molumen", "Řehoř Žák", "aiga & friends", "田中 陽子",
-    "mystica", "liftarn", "Gerald G.", "warszawianka", "O\u{2019}Leary",
+    "Annika Berg",
+    "jcartier",
+    "Dr. Maximiliane Oberhuber-Lindqvist",
+    "molumen",
+    "Řehoř Žák",
+    "aiga & friends",
+    "田中 陽子",
+    "mystica",
+    "liftarn",
+    "Gerald G.",
+    "warszawianka",
+    "O\u{2019}Leary",
 ];
-const HUES: [[u8; 3]; 12] = [
-    [206, 84, 60], [60, 120, 190], [240, 180, 60], [90, 160, 90], [150, 90, 170], [40, 60, 90], [220, 120, 160],
-    [80, 180, 180], [170, 110, 60], [110, 110, 110], [200, 40, 80], [120, 170, 40],
-];
-
-fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args().nth(1).ok_or("give the path of the HTML file to write")?;
-    std::fs::write(path, render_html(&sample()?)?)?;
-    Ok(())
-}
-
-/// A small, repeatable source of numbers in 0..1.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as f64 / (1u64 << 31) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.next()).sum::<f64>() - 6.0
-    }
-}
-
-/// A 32 x 32 drawing in the manner of one contributor.
-fn drawing(manner: usize, numbers: &mut Numbers) -> Vec<u8> {
-    let (cx, cy, r) = (16.0 + numbers.normal() * 2.0, 16.0 + numbers.normal() * 2.0, 6.0 + numbers.next() * 6.0);
-    let colour = HUES[manner % 12];
-    let second = HUES[(manner * 5 + (numbers.next() * 3.0) as usize) % 12];
-    let mut pixels = Vec::with_capacity(32 * 32 * 3);
-    for y in 0..32 {
-        for x in 0..32 {
-            let (dx, dy) = (f64::from(x) - cx, f64::from(y) - cy);
-            let inside = match manner % 4 {
-                0 => dx.hypot(dy) < r,
-                1 => dx.abs().max(dy.abs()) < r,
-                2 => dx.abs() + dy.abs() < r * 1.3,
-                _ => dy > -r && dy < r && dx.abs() < (dy + r) / 2.0,
-            };
-            let core = dx.hypot(dy) < r * 0.4;
-            pixels.extend(if core { second } else if inside { colour } else { [255; 3] });
-        }
-    }
-    pixels
-}
-
-fn grid(members: &[usize], seed: u64, noise: f64, description: &str) -> Result<Picture, ReportError> {
-    let mut numbers = Numbers(seed);
-    let mut pixels = Vec::new();
-    for _ in 0..36 {
-        let manner = members[(numbers.next() * members.len() as f64) as usize % members.len()];
-        let image = drawing(manner, &mut numbers);
-        pixels.extend(image.iter().map(|&p| (f64::from(p) + numbers.normal() * noise).clamp(0.0, 255.0) as u8));
-    }
-    Picture::grid(&pixels, [36, 32, 32, 3], 6, description)
-}
 
 /// The whole sample.
-fn sample() -> Result<ReportData, ReportError> {
+pub fn sample() -> Result<ReportData, ReportError> {
     let mut numbers = Numbers(7);
     let mut contributors = Vec::new();
     for (index, name) in NAMES.iter().enumerate() {
         let works = (0..6)
-            .map(|k| Picture::from_rgb8(&drawing(index, &mut numbers), 32, 32, format!("Work {} by {name}", k + 1)))
+            .map(|k| {
+                Picture::from_rgb8(&drawing(index, &mut numbers), 32, 32, format!("Work {} by {name}", k + 1))
+            })
             .collect::<Result<_, _>>()?;
         contributors.push(Contributor { name: (*name).into(), images: 149 - 9 * index as u64, works });
     }
     let everybody: Vec<usize> = (0..12).collect();
-    let without = |absent: &[usize]| everybody.iter().copied().filter(|i| !absent.contains(i)).collect::<Vec<_>>();
+    let without =
+        |absent: &[usize]| everybody.iter().copied().filter(|i| !absent.contains(i)).collect::<Vec<_>>();
     let model = |parameters, macs, steps, loss: f64, seconds: f64, samples| Model {
         parameters,
         macs,
@@ -93,7 +49,8 @@ fn sample() -> Result<ReportData, ReportError> {
         let samples = grid(&members, seed, 9.0, "36 samples of a coalition\u{2019}s model")?;
         Ok(CoalitionModel { method: method.into(), members, samples })
     };
-    let scores: [f64; 12] = [0.412, 0.307, 0.251, 0.198, 0.142, 0.120, 0.081, 0.049, 0.012, -0.018, -0.044, -0.09];
+    let scores: [f64; 12] =
+        [0.412, 0.307, 0.251, 0.198, 0.142, 0.120, 0.081, 0.049, 0.012, -0.018, -0.044, -0.09];
     let colour: [f64; 12] = [-0.4, 2.9, 6.1, 0.3, 1.8, -3.4, 4.2, 2.2, -0.9, -2.8, 3.1, f64::NAN];
     Ok(ReportData {
         format: FORMAT,
@@ -112,21 +69,59 @@ fn sample() -> Result<ReportData, ReportError> {
                 contributor_key: vec!["contributor".into()],
                 content_hash: "9f2c4e1b7a6d5f8390b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5d".into(),
             },
-            show_only: Some("This page was filled with invented numbers to show what a report looks like.".into()),
+            show_only: Some(
+                "This page was filled with invented numbers to show what a report looks like.".into(),
+            ),
             notes: vec![
-                Note { level: NoteLevel::Warning, text: "One of 64 coalitions failed and was left out.".into() },
-                Note { level: NoteLevel::Info, text: "Truth records come with the data pack; they were not retrained here.".into() },
+                Note {
+                    level: NoteLevel::Warning,
+                    text: "One of 64 coalitions failed and was left out.".into(),
+                },
+                Note {
+                    level: NoteLevel::Info,
+                    text: "Truth records come with the data pack; they were not retrained here.".into(),
+                },
             ],
         },
         behaviors: vec![
-            behavior("is_lite0", "Variety and clarity", None, Direction::HigherIsBetter, &scores, [4.31, 2.89], &mut numbers),
-            behavior("colourfulness", "Colourfulness", Some("levels"), Direction::Neutral, &colour, [61.2, 47.9], &mut numbers),
+            behavior(
+                "is_lite0",
+                "Variety and clarity",
+                None,
+                Direction::HigherIsBetter,
+                &scores,
+                [4.31, 2.89],
+                &mut numbers,
+            ),
+            behavior(
+                "colourfulness",
+                "Colourfulness",
+                Some("levels"),
+                Direction::Neutral,
+                &colour,
+                [61.2, 47.9],
+                &mut numbers,
+            ),
         ],
         models: Models {
-            full: model(1_830_211, 92_400_000, 2_400, 0.0412, 148.0, grid(&everybody, 3, 6.0, "36 samples of the full model")?),
+            full: model(
+                1_830_211,
+                92_400_000,
+                2_400,
+                0.0412,
+                148.0,
+                grid(&everybody, 3, 6.0, "36 samples of the full model")?,
+            ),
             pruned: Some(PrunedModel {
                 ratio: 0.3,
-                model: model(921_603, 46_100_000, 400, 0.0437, 14.5, grid(&everybody, 3, 12.0, "36 samples of the pruned model")?),
+                model: model(
+                    921_603,
+                    46_100_000,
+                    400,
+                    0.0437,
+                    14.5,
+                    grid(&everybody, 3, 12.0, "36 samples of the pruned model")?,
+                ),
             }),
             coalitions: vec![
                 coalition("retrained from scratch", without(&[0, 1, 2]), 5)?,
@@ -217,7 +212,8 @@ fn behavior(
             Diagnostic {
                 name: "Agreement of two halves".into(),
                 value: 0.83.into(),
-                explanation: "Rank correlation of scores from two halves of the coalitions; near 1 is steady.".into(),
+                explanation:
+                    "Rank correlation of scores from two halves of the coalitions; near 1 is steady.".into(),
             },
             Diagnostic {
                 name: "Coalitions for each contributor".into(),
@@ -227,7 +223,8 @@ fn behavior(
             Diagnostic {
                 name: "Part of the variance explained".into(),
                 value: 0.71.into(),
-                explanation: "How much of the coalitions\u{2019} differences an additive score can describe.".into(),
+                explanation: "How much of the coalitions\u{2019} differences an additive score can describe."
+                    .into(),
             },
         ],
         lds: Some(lds(primary, [value_all, value_none], numbers)),
