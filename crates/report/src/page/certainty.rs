@@ -19,7 +19,8 @@ fn body(data: &ReportData, view: &View<'_>) -> Markup {
             "The scores are estimated by " (behavior.method) " from " (counted(behavior.coalitions, "coalition")) " of "
             (counted(data.contributors.len() as u64, "contributor")) ", each measured on "
             (counted(behavior.samples, "sample")) ". Intervals hold at " (level(behavior)) " ("
-            (behavior.interval_method) "): they cover chance in which coalitions were drawn, not what the method gets wrong."
+            (behavior.interval_method) "): they cover chance in which coalitions were drawn, not what the "
+            "method gets wrong."
         }
         @if !behavior.diagnostics.is_empty() {
             dl class="figures" {

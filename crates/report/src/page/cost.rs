@@ -12,14 +12,15 @@ pub(super) fn section(data: &ReportData, views: &[View<'_>]) -> Markup {
     let body = html! {
         p class="verdict" { (verdict) }
         p class="lead" {
-            "Times add up all workers. One retraining from scratch takes " strong { (duration(costs.retraining_seconds)) }
-            " (" (costs.retraining_source) ")."
+            "Times add up all workers. One retraining from scratch takes "
+            strong { (duration(costs.retraining_seconds)) } " (" (costs.retraining_source) ")."
         }
         table class="numbers stacked" role="table" {
             caption class="visually-hidden" { "Time of each stage" }
             thead role="rowgroup" { tr role="row" {
-                @for (label, class) in [("Stage", ""), ("Runs", "n"), ("Total", "n"), ("Per run", "n"), ("Against a retraining", "n")] {
-                    th scope="col" role="columnheader" class=(class) { (label) }
+                th scope="col" role="columnheader" { "Stage" }
+                @for label in ["Runs", "Total", "Per run", "Against a retraining"] {
+                    th scope="col" role="columnheader" class="n" { (label) }
                 }
             } }
             tbody role="rowgroup" { @for stage in &costs.stages { (row(data, stage)) } }

@@ -22,13 +22,21 @@ pub(super) fn gallery(data: &ReportData) -> Markup {
         h3 class="sub" { "What the models draw" }
         div class="gallery" {
             @if let Some(samples) = full {
-                (plate(samples, "Everybody", &format!("the full model, {} parameters", magnitude(models.full.parameters))))
+                (plate(
+                    samples,
+                    "Everybody",
+                    &format!("the full model, {} parameters", magnitude(models.full.parameters)),
+                ))
             }
             @if let Some((pruned, samples)) = pruned {
                 (plate(
                     samples,
                     "Everybody, pruned",
-                    &format!("{} of channels removed, {} parameters", percent(pruned.ratio), magnitude(pruned.model.parameters)),
+                    &format!(
+                        "{} of channels removed, {} parameters",
+                        percent(pruned.ratio),
+                        magnitude(pruned.model.parameters)
+                    ),
                 ))
             }
             @for model in &models.coalitions { (plate(&model.samples, &membership(data, model), &model.method)) }

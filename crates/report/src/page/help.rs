@@ -14,13 +14,15 @@ pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
     // Two digits for the largest: numbers are shown in a power of ten that makes them short.
     let unit = if largest > 0.0 { 10f64.powf(largest.log10().floor() - 1.0) } else { 1.0 };
     let decimals = Decimals::for_ticks(&[0.0]);
+    let intensity = if largest > 0.0 { 100.0 / largest } else { 0.0 };
     let name = |index: usize| data.contributors.get(index).map_or("", |c| c.name.as_str());
     let small = data.contributors.len() <= WITH_NUMBERS;
     html! {
         h3 class="sub" { "Who helps whom" }
         p class="lead" {
             (strongest(data, matrix)) " " (matrix.explanation)
-            " Each row is a helper, each column the person whose held-out images are redrawn: blue lowers their loss (helps), "
+            " Each row is a helper, each column the person whose held-out images were tested: blue lowers "
+            "their loss (helps), "
             "orange raises it. Numbers are in units of " (Decimals::for_ticks(&[unit]).show(unit)) "."
         }
         div class="wide" role="region" aria-label="Who helps whom" tabindex="0" {
@@ -36,8 +38,11 @@ pub(super) fn matrix(data: &ReportData, matrix: &HelpMatrix) -> Markup {
                         tr {
                             th scope="row" { bdi { (name(row)) } }
                             @for (column, score) in scores.iter().enumerate() {
-                                @let shown = score.get().map_or_else(|| NOT_MEASURED.to_owned(), |v| decimals.signed(v / unit));
-                                @let strength = score.get().filter(|_| largest > 0.0).map_or(0.0, |v| v.abs() / largest * 100.0);
+                                @let shown = score.get().map_or_else(
+                                    || NOT_MEASURED.to_owned(),
+                                    |value| decimals.signed(value / unit),
+                                );
+                                @let strength = score.get().map_or(0.0, |value| value.abs() * intensity);
                                 @let kind = if score.get().is_some_and(|v| v > 0.0) { "harms" } else { "helps" };
                                 td class=(kind) style=(format!("--strength:{strength:.0}%"))
                                     title=(format!("{} \u{2192} {}: {shown}", name(row), name(column))) {

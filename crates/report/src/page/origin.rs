@@ -66,16 +66,19 @@ fn models(data: &ReportData) -> Markup {
         format!("{}{addition}", magnitude(value))
     };
     let loss = Decimals::for_values(columns.iter().filter_map(|(_, model)| model.final_loss.get()));
+    let row = |name: &str, cell: &dyn Fn(&Model) -> String| {
+        html! { tr { th scope="row" { (name) } @for (_, model) in &columns { td class="n" { (cell(model)) } } } }
+    };
     html! {
         table class="numbers" {
             caption class="visually-hidden" { "The models" }
             thead { tr { td {} @for (name, _) in &columns { th scope="col" class="n" { (name) } } } }
             tbody {
-                tr { th scope="row" { "Parameters" } @for (_, m) in &columns { td class="n" { (size(m, m.parameters, full.parameters)) } } }
-                tr { th scope="row" { "Multiply-accumulates" } @for (_, m) in &columns { td class="n" { (size(m, m.macs, full.macs)) } } }
-                tr { th scope="row" { "Training steps" } @for (_, m) in &columns { td class="n" { (count(m.steps)) } } }
-                tr { th scope="row" { "Final loss" } @for (_, m) in &columns { td class="n" { (loss.number(m.final_loss)) } } }
-                tr { th scope="row" { "Training time" } @for (_, m) in &columns { td class="n" { (duration(m.seconds)) } } }
+                (row("Parameters", &|m| size(m, m.parameters, full.parameters)))
+                (row("Multiply-accumulates", &|m| size(m, m.macs, full.macs)))
+                (row("Training steps", &|m| count(m.steps)))
+                (row("Final loss", &|m| loss.number(m.final_loss)))
+                (row("Training time", &|m| duration(m.seconds)))
             }
         }
     }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{View, gallery, help, panels, value_decimals};
-use crate::format::{Decimals, NOT_MEASURED, count, list, percent, signed_percent};
+use crate::format::{Decimals, NOT_MEASURED, counted, list, percent, signed_percent};
 use crate::plot::removal_bars;
 use crate::{BehaviorReport, Counterfactual, RemovalOrder, ReportData, ReportError};
 
@@ -34,11 +34,16 @@ fn body(data: &ReportData, view: &View<'_>, plot: Option<&Markup>) -> Markup {
                     p class="legend" {
                         @for order in [RemovalOrder::Top, RemovalOrder::Random, RemovalOrder::Bottom] {
                             @if behavior.counterfactuals.iter().any(|c| c.order == order) {
-                                span { i class=(format!("swatch {}", swatch(order))) {} (order_in_words(order)) " removed" }
+                                span {
+                                    i class=(format!("swatch {}", swatch(order))) {}
+                                    (order_in_words(order)) " removed"
+                                }
                             }
                         }
                     }
-                    figcaption { "Change of \u{201c}" (behavior.name) "\u{201d} against the model retrained with everybody." }
+                    figcaption {
+                        "Change of \u{201c}" (behavior.name) "\u{201d} against the model retrained with everybody."
+                    }
                 }
                 (table(data, behavior))
             }
@@ -72,7 +77,7 @@ fn table(data: &ReportData, behavior: &BehaviorReport) -> Markup {
                             td class="n" { (decimals.number(row.value)) }
                             td class="n" { (decimals.number(row.reference)) }
                             td class="n" {
-                                strong { (row.relative_change.get().map_or_else(|| NOT_MEASURED.to_owned(), signed_percent)) }
+                                strong { (change(row)) }
                             }
                         }
                     }
@@ -84,20 +89,34 @@ fn table(data: &ReportData, behavior: &BehaviorReport) -> Markup {
                     @for row in &rows {
                         div {
                             dt { (order_in_words(row.order)) " " (percent(row.fraction)) }
-                            dd {
-                                (names(data, &row.removed))
-                                " (" (count(row.retraining_seeds)) @if row.retraining_seeds == 1 { " retraining" } @else { " retrainings" }
-                                @if let Some(interval) = row.interval {
-                                    ", interval of the change " (signed_percent(interval.low)) " to " (signed_percent(interval.high))
-                                }
-                                ")"
-                            }
+                            dd { (who(data, row)) }
                         }
                     }
                 }
             }
         }
     }
+}
+
+fn change(removal: &Counterfactual) -> String {
+    removal.relative_change.get().map_or_else(|| NOT_MEASURED.to_owned(), signed_percent)
+}
+
+/// The removed contributors, and how often the model was retrained without them.
+fn who(data: &ReportData, removal: &Counterfactual) -> String {
+    let interval = removal.interval.map(|interval| {
+        format!(
+            ", interval of the change {} to {}",
+            signed_percent(interval.low),
+            signed_percent(interval.high)
+        )
+    });
+    format!(
+        "{} ({}{})",
+        names(data, &removal.removed),
+        counted(removal.retraining_seeds, "retraining"),
+        interval.unwrap_or_default()
+    )
 }
 
 /// The names behind indices, "a, b and c".

@@ -40,8 +40,9 @@ fn body(view: &View<'_>, plot: Option<&Markup>) -> Markup {
                     }
                     @if plot.is_some() {
                         figcaption {
-                            "Each dot is a coalition; larger dots have more contributors. Dots that rise from left to right mean "
-                            "that the scores order coalitions as retraining does. Dashed, where it fits: prediction equals truth."
+                            "Each dot is a coalition; larger dots have more contributors. Dots that rise from left to right "
+                            "mean that the scores order coalitions as retraining does. Dashed, where it fits: prediction "
+                            "equals truth."
                         }
                     }
                 }
