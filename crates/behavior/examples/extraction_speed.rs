@@ -1,28 +1,33 @@
-//! Seconds that each feature extractor takes for 256 images of 32 px, at 64 px and at its native size.
+//! Seconds that feature extractors take for images of 32 px.
 //!
 //! ```text
-//! cargo run --release -p behavior --example extraction_speed [IMAGES]
+//! cargo run --release -p behavior --example extraction_speed [IMAGES] [EXTRACTOR...]
 //! ```
+//!
+//! By default 256 images and both networks, at 64 px and at their native size; an extractor is written `lite0_64px`.
 
 use std::path::Path;
 use std::time::Instant;
 
-use behavior::{BehaviorError, ExtractorNetwork, ExtractorSpec, FeatureExtractor, Samples};
+use behavior::{BehaviorError, ExtractorSpec, FeatureExtractor, Samples};
 use burn::tensor::Device;
 
 fn main() -> Result<(), BehaviorError> {
-    let count = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(256);
+    let mut arguments = std::env::args().skip(1);
+    let count = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(256);
+    let mut names: Vec<String> = arguments.collect();
+    if names.is_empty() {
+        names = ["squeezenet_64px", "squeezenet", "lite0_64px", "lite0"].map(String::from).to_vec();
+    }
     let pixels: Vec<u8> = (0..count * 32 * 32 * 3).map(|i| ((i * i) >> 7) as u8).collect();
     let samples = Samples::new(&pixels, [count, 32, 32, 3])?;
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights");
-    for network in ExtractorNetwork::ALL {
-        for size in [64, network.native_size()] {
-            let spec = ExtractorSpec::at(network, size)?;
-            let extractor = FeatureExtractor::load(spec, &weights, &Device::flex())?;
-            let start = Instant::now();
-            extractor.extract(&samples, &mut |_, _| {})?;
-            println!("{spec} at {size} px: {:.2} s for {count} images", start.elapsed().as_secs_f64());
-        }
+    for name in names {
+        let spec: ExtractorSpec = name.parse()?;
+        let extractor = FeatureExtractor::load(spec, &weights, &Device::flex())?;
+        let start = Instant::now();
+        extractor.extract(&samples, &mut |_, _| {})?;
+        println!("{spec}: {:.2} s for {count} images", start.elapsed().as_secs_f64());
     }
     Ok(())
 }

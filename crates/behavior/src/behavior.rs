@@ -107,7 +107,9 @@ impl Behavior {
     /// Which way is better.
     pub fn direction(&self) -> Direction {
         match self {
-            Self::Colourfulness | Self::Brightness | Self::Saturation | Self::Background => Direction::Neutral,
+            Self::Colourfulness | Self::Brightness | Self::Saturation | Self::Background => {
+                Direction::Neutral
+            }
             Self::FrechetDistance { .. } | Self::DiffusionLoss => Direction::LowerIsBetter,
             Self::InceptionScore { .. }
             | Self::Precision { .. }
@@ -152,7 +154,9 @@ impl fmt::Display for Behavior {
                 write!(f, "recall_{extractor}")?;
                 neighbours(f, *k)
             }
-            Self::ClusterEntropy { extractor, clusters: DEFAULT_CLUSTERS } => write!(f, "entropy_{extractor}"),
+            Self::ClusterEntropy { extractor, clusters: DEFAULT_CLUSTERS } => {
+                write!(f, "entropy_{extractor}")
+            }
             Self::ClusterEntropy { extractor, clusters } => write!(f, "entropy_{extractor}_c{clusters}"),
         }
     }
@@ -175,8 +179,9 @@ impl FromStr for Behavior {
             "diffusion_loss" => return Ok(Self::DiffusionLoss),
             _ => {}
         }
-        let (measure, rest) =
-            text.split_once('_').ok_or_else(|| refuse("no such measure, or its extractor is missing".to_string()))?;
+        let (measure, rest) = text
+            .split_once('_')
+            .ok_or_else(|| refuse("no such measure, or its extractor is missing".to_string()))?;
         // The last part is a parameter where it is the measure's letter and a number: `_k5`, `_c10`.
         let parameter = |letter: char, usual: usize| -> Result<(ExtractorSpec, usize), BehaviorError> {
             let own = rest.rsplit_once('_').and_then(|(extractor, last)| {
@@ -200,7 +205,9 @@ impl FromStr for Behavior {
             "precision" => {
                 parameter('k', DEFAULT_NEIGHBOURS).map(|(extractor, k)| Self::Precision { extractor, k })
             }
-            "recall" => parameter('k', DEFAULT_NEIGHBOURS).map(|(extractor, k)| Self::Recall { extractor, k }),
+            "recall" => {
+                parameter('k', DEFAULT_NEIGHBOURS).map(|(extractor, k)| Self::Recall { extractor, k })
+            }
             "entropy" => parameter('c', DEFAULT_CLUSTERS)
                 .map(|(extractor, clusters)| Self::ClusterEntropy { extractor, clusters }),
             other => Err(refuse(format!("there is no measure `{other}`"))),

@@ -115,7 +115,9 @@ pub enum BehaviorError {
     },
 
     /// The weights file cannot be read at all.
-    #[error("cannot read the weights of {network} from {path}: {source}; the file ships in `datasets/weights`")]
+    #[error(
+        "cannot read the weights of {network} from {path}: {source}; the file ships in `datasets/weights`"
+    )]
     WeightsUnreadable {
         /// The network.
         network: &'static str,

@@ -117,11 +117,19 @@ impl Measurer {
                 Needs::Pixels => {}
                 Needs::Extractor(spec) => plan.entry(spec).or_default().push(*behavior),
                 Needs::Reference(_) if reference.is_none() => {
-                    return missing(behavior, "reference images", "give the training images or a subset of them");
+                    return missing(
+                        behavior,
+                        "reference images",
+                        "give the training images or a subset of them",
+                    );
                 }
                 Needs::Reference(spec) => plan.entry(spec).or_default().push(*behavior),
                 Needs::Model if held_out.is_none() => {
-                    return missing(behavior, "held-out images", "hold out a share of the images from training");
+                    return missing(
+                        behavior,
+                        "held-out images",
+                        "hold out a share of the images from training",
+                    );
                 }
                 Needs::Model => {}
             }
@@ -157,7 +165,8 @@ impl Measurer {
     ) -> Result<Vec<Score>, BehaviorError> {
         let mut features = BTreeMap::new();
         for (spec, prepared) in &self.prepared {
-            let extracted = prepared.extractor.extract(samples, &mut |done, all| progress(*spec, done, all))?;
+            let extracted =
+                prepared.extractor.extract(samples, &mut |done, all| progress(*spec, done, all))?;
             features.insert(*spec, extracted);
         }
         self.behaviors
@@ -223,7 +232,9 @@ impl Prepared {
                 Behavior::FrechetDistance { .. } => {
                     prepared.frechet = Some(FrechetReference::new(Gaussian::fit(features)?));
                 }
-                Behavior::Precision { k, .. } | Behavior::Recall { k, .. } if !prepared.manifolds.contains_key(&k) => {
+                Behavior::Precision { k, .. } | Behavior::Recall { k, .. }
+                    if !prepared.manifolds.contains_key(&k) =>
+                {
                     prepared.manifolds.insert(k, Manifold::new(features, k)?);
                 }
                 Behavior::ClusterEntropy { clusters, .. } => {
@@ -257,7 +268,8 @@ impl Prepared {
                 (Manifold::new(features.view(), k)?.coverage_of_manifold(reference)?, None)
             }
             Behavior::ClusterEntropy { clusters, .. } => {
-                let entropy = self.clusters.get(&clusters).ok_or_else(unprepared)?.entropy(features.view())?;
+                let entropy =
+                    self.clusters.get(&clusters).ok_or_else(unprepared)?.entropy(features.view())?;
                 let detail =
                     ScoreDetail::Clusters { counts: entropy.counts, proportions: entropy.proportions };
                 (entropy.bits, Some(detail))

@@ -64,7 +64,8 @@ fn lite0_agrees_with_pytorch() {
 fn an_image_does_not_depend_on_its_batch() {
     let spec = ExtractorSpec::at(ExtractorNetwork::SqueezeNet, 48).unwrap();
     let extractor = FeatureExtractor::load(spec, &weights(), &Device::flex().autodiff()).unwrap();
-    let pixels: Vec<u8> = (0..70 * 8 * 8 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let pixels: Vec<u8> =
+        (0..70 * 8 * 8 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let samples = Samples::new(&pixels, [70, 8, 8, 3]).unwrap();
     let together = extractor.extract(&samples, &mut |_, _| {}).unwrap();
     for index in [0, 63, 64, 69] {
@@ -76,9 +77,12 @@ fn an_image_does_not_depend_on_its_batch() {
 
 #[test]
 fn an_empty_set_is_refused() {
-    let extractor =
-        FeatureExtractor::load(ExtractorSpec::native(ExtractorNetwork::SqueezeNet), &weights(), &Device::flex())
-            .unwrap();
+    let extractor = FeatureExtractor::load(
+        ExtractorSpec::native(ExtractorNetwork::SqueezeNet),
+        &weights(),
+        &Device::flex(),
+    )
+    .unwrap();
     let samples = Samples::new(&[], [0, 8, 8, 3]).unwrap();
     let error = extractor.extract(&samples, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, BehaviorError::TooFewSamples { found: 0, .. }));

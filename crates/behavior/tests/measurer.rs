@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use behavior::{
-    Behavior, BehaviorError, HeldOutImages, HeldOutLoss, HeldOutLossConfig, Measurer, Samples, Score, ScoreDetail,
+    Behavior, BehaviorError, HeldOutImages, HeldOutLoss, HeldOutLossConfig, Measurer, Samples, Score,
+    ScoreDetail,
 };
 use burn::tensor::Device;
-use diffusion_core::NoiseScheduleConfig;
+use diffusion_core::schedule::NoiseScheduleConfig;
 use streams::Streams;
 
 fn weights() -> PathBuf {
@@ -23,7 +24,8 @@ fn waves(count: usize, phase: f64) -> Vec<u8> {
         .map(|i| {
             let (image, pixel, channel) = ((i / 432) as f64, (i % 432 / 3) as f64, (i % 3) as f64);
             let (x, y) = (pixel % 12.0, (pixel / 12.0).floor());
-            let wave = (x * (0.2 + 0.13 * (image % 7.0)) + y * (0.05 * image) + channel * image + phase).sin();
+            let wave =
+                (x * (0.2 + 0.13 * (image % 7.0)) + y * (0.05 * image) + channel * image + phase).sin();
             (127.5 + 127.0 * wave) as u8
         })
         .collect()
@@ -91,10 +93,12 @@ fn the_held_out_loss_reaches_the_scores_with_every_contributor() {
     };
     let schedule = NoiseScheduleConfig::default().build().unwrap();
     let held_out =
-        HeldOutLoss::new(images, HeldOutLossConfig::default(), schedule, Streams::new(1), &Device::flex()).unwrap();
+        HeldOutLoss::new(images, HeldOutLossConfig::default(), schedule, Streams::new(1), &Device::flex())
+            .unwrap();
     let list = behaviors(&["diffusion_loss"]);
     let device = Device::flex();
-    let measurer = Measurer::prepare(&list, None, Some(held_out), &weights(), &device, &mut |_, _, _| {}).unwrap();
+    let measurer =
+        Measurer::prepare(&list, None, Some(held_out), &weights(), &device, &mut |_, _, _| {}).unwrap();
     let pixels = waves(2, 0.0);
     let samples = Samples::new(&pixels, [2, 12, 12, 3]).unwrap();
     let scores = measurer.measure(&samples, Some(&|x, _| x.zeros_like()), &mut |_, _, _| {}).unwrap();
@@ -111,7 +115,8 @@ fn the_held_out_loss_reaches_the_scores_with_every_contributor() {
 fn what_is_missing_is_named() {
     let prepare = |key: &str, reference: Option<&Samples>, weights: &Path| {
         let device = Device::flex();
-        Measurer::prepare(&behaviors(&[key]), reference, None, weights, &device, &mut |_, _, _| {}).unwrap_err()
+        Measurer::prepare(&behaviors(&[key]), reference, None, weights, &device, &mut |_, _, _| {})
+            .unwrap_err()
     };
     let reference = prepare("fid_lite0", None, &weights()).to_string();
     assert!(reference.contains("fid_lite0 needs reference images"), "{reference}");

@@ -105,8 +105,11 @@ impl Conv {
         } else {
             (x.pad([vertical, horizontal], PadMode::Constant(0.0)), [0, 0])
         };
-        let options = ConvOptions::new([self.stride; 2], padding, [1, 1], self.groups);
-        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+        let (weight, bias) = (self.weight.val(), Some(self.bias.val()));
+        if self.groups == 1 && padding[0] == padding[1] {
+            return kernels::conv2d(x, weight, bias, self.stride, padding[0]);
+        }
+        conv2d(x, weight, bias, ConvOptions::new([self.stride; 2], padding, [1, 1], self.groups))
     }
 }
 

@@ -19,7 +19,14 @@ struct Stage {
     outputs: usize,
 }
 
-const fn stage(repeat: usize, kernel: usize, stride: usize, expand: usize, inputs: usize, outputs: usize) -> Stage {
+const fn stage(
+    repeat: usize,
+    kernel: usize,
+    stride: usize,
+    expand: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Stage {
     Stage { repeat, kernel, stride, expand, inputs, outputs }
 }
 
@@ -74,14 +81,26 @@ impl EfficientNetLite0 {
         let mut blocks = Vec::new();
         for stage in STAGES {
             for repeat in 0..stage.repeat {
-                let (stride, inputs) = if repeat == 0 { (stage.stride, stage.inputs) } else { (1, stage.outputs) };
+                let (stride, inputs) =
+                    if repeat == 0 { (stage.stride, stage.inputs) } else { (1, stage.outputs) };
                 let hidden = inputs * stage.expand;
                 let path = format!("_blocks.{}", blocks.len());
                 let mut part = |conv: &str, norm: &str, shape| {
-                    Conv::with_batch_norm(weights, &format!("{path}.{conv}"), &format!("{path}.{norm}"), shape, device)
+                    Conv::with_batch_norm(
+                        weights,
+                        &format!("{path}.{conv}"),
+                        &format!("{path}.{norm}"),
+                        shape,
+                        device,
+                    )
                 };
-                let spread =
-                    ConvShape { inputs: hidden, outputs: hidden, kernel: stage.kernel, stride, depthwise: true };
+                let spread = ConvShape {
+                    inputs: hidden,
+                    outputs: hidden,
+                    kernel: stage.kernel,
+                    stride,
+                    depthwise: true,
+                };
                 blocks.push(Block {
                     expand: match stage.expand {
                         1 => None,
@@ -93,7 +112,8 @@ impl EfficientNetLite0 {
                 });
             }
         }
-        let head = Conv::with_batch_norm(weights, "_conv_head", "_bn1", ConvShape::pointwise(320, 1280), device)?;
+        let head =
+            Conv::with_batch_norm(weights, "_conv_head", "_bn1", ConvShape::pointwise(320, 1280), device)?;
         let classes = weights.take("_fc.weight", &[1000, 1280])?;
         let classes_bias = weights.take("_fc.bias", &[1000])?;
         let classes = Tensor::<2>::from_data(TensorData::new(classes.data, [1000, 1280]), device);

@@ -61,7 +61,9 @@ impl FeatureExtractor {
         let mut weights = Weights::read(spec.network.title(), path)?;
         let network = match spec.network {
             ExtractorNetwork::SqueezeNet => Network::SqueezeNet(SqueezeNet::load(&mut weights, &device)?),
-            ExtractorNetwork::Lite0 => Network::EfficientNetLite0(EfficientNetLite0::load(&mut weights, &device)?),
+            ExtractorNetwork::Lite0 => {
+                Network::EfficientNetLite0(EfficientNetLite0::load(&mut weights, &device)?)
+            }
         };
         Ok(Self { spec, network, device, sha256: weights.finish()? })
     }
@@ -132,7 +134,12 @@ impl FeatureExtractor {
 }
 
 /// Appends the finite rows of `tensor`, whose first row is image `start`, to `out`.
-fn read_rows(what: &'static str, tensor: Tensor<2>, start: usize, out: &mut Vec<f32>) -> Result<(), BehaviorError> {
+fn read_rows(
+    what: &'static str,
+    tensor: Tensor<2>,
+    start: usize,
+    out: &mut Vec<f32>,
+) -> Result<(), BehaviorError> {
     let [_, width] = tensor.dims();
     let device = |reason: String| BehaviorError::Device { what, reason };
     let data = tensor.try_into_data().map_err(|error| device(format!("{error:?}")))?.convert::<f32>();

@@ -64,7 +64,8 @@ impl Resizer {
             for (row, narrow) in rows {
                 for (value, taps) in narrow.iter_mut().zip(&self.columns) {
                     let pixels = row[3 * taps.start + plane.channel..].iter().step_by(3);
-                    let sum: f32 = pixels.zip(&taps.weights).map(|(&pixel, weight)| f32::from(pixel) * weight).sum();
+                    let sum: f32 =
+                        pixels.zip(&taps.weights).map(|(&pixel, weight)| f32::from(pixel) * weight).sum();
                     *value = plane.scale * sum;
                 }
             }

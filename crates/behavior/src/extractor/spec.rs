@@ -66,9 +66,14 @@ impl ExtractorNetwork {
     /// How the input planes are made of an RGB image.
     pub(super) fn planes(self) -> [Plane; 3] {
         match self {
-            Self::SqueezeNet => [(2, 103.939), (1, 116.779), (0, 123.68)]
-                .map(|(channel, mean)| Plane { channel, scale: 1.0, shift: -mean }),
-            Self::Lite0 => [0, 1, 2].map(|channel| Plane { channel, scale: 1.0 / 128.0, shift: -127.0 / 128.0 }),
+            Self::SqueezeNet => [(2, 103.939), (1, 116.779), (0, 123.68)].map(|(channel, mean)| Plane {
+                channel,
+                scale: 1.0,
+                shift: -mean,
+            }),
+            Self::Lite0 => {
+                [0, 1, 2].map(|channel| Plane { channel, scale: 1.0 / 128.0, shift: -127.0 / 128.0 })
+            }
         }
     }
 }
@@ -128,9 +133,9 @@ impl ExtractorSpec {
         })
     }
 
-    /// Images a batch: as many as keep the largest feature maps in some tens of megabytes.
+    /// Images a batch: few enough that the largest feature maps (some 20 MB) stay near the processor's caches.
     pub(super) fn batch_size(&self) -> usize {
-        (16 * 224 * 224 / (self.size() * self.size())).clamp(4, 64)
+        (6 * 224 * 224 / (self.size() * self.size())).clamp(1, 32)
     }
 }
 
@@ -194,7 +199,10 @@ mod tests {
         for name in ["squeezenet", "lite0", "lite0_64px", "squeezenet_96px"] {
             assert_eq!(name.parse::<ExtractorSpec>().unwrap().to_string(), name);
         }
-        assert_eq!("lite0_224px".parse::<ExtractorSpec>().unwrap(), ExtractorSpec::native(ExtractorNetwork::Lite0));
+        assert_eq!(
+            "lite0_224px".parse::<ExtractorSpec>().unwrap(),
+            ExtractorSpec::native(ExtractorNetwork::Lite0)
+        );
     }
 
     #[test]

@@ -49,7 +49,12 @@ impl ReferenceClusters {
         let count = features.nrows();
         if count < clusters {
             let what = "reference images (one a cluster)";
-            return Err(BehaviorError::TooFewSamples { measure: MEASURE, what, needed: clusters, found: count });
+            return Err(BehaviorError::TooFewSamples {
+                measure: MEASURE,
+                what,
+                needed: clusters,
+                found: count,
+            });
         }
         if count > Self::MAX_IMAGES {
             return Err(BehaviorError::TooManyReferences { limit: Self::MAX_IMAGES, found: count });
@@ -183,7 +188,8 @@ mod tests {
         let reference = array![[1.0f32, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0], [0.1, 0.0, 3.0]];
         let clusters = ReferenceClusters::new(reference.view(), 3).unwrap();
         assert_eq!(clusters.labels(), [0, 1, 2, 2]);
-        let even = clusters.entropy(array![[9.0f32, 0.1, 0.0], [0.0, 1.0, 0.1], [0.2, 0.0, 1.0]].view()).unwrap();
+        let even =
+            clusters.entropy(array![[9.0f32, 0.1, 0.0], [0.0, 1.0, 0.1], [0.2, 0.0, 1.0]].view()).unwrap();
         assert!((even.bits - 3f64.log2()).abs() < 1e-12);
         let one = clusters.entropy(array![[9.0f32, 0.1, 0.0], [1.0, 0.0, 0.1]].view()).unwrap();
         assert_eq!((one.bits, one.counts), (0.0, vec![2, 0, 0]));

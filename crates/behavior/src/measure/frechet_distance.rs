@@ -258,8 +258,7 @@ mod tests {
     fn one_image_other_features_and_nan_are_refused() {
         let one = Array2::zeros((1, 4));
         assert!(matches!(Gaussian::fit(one.view()), Err(BehaviorError::TooFewSamples { found: 1, .. })));
-        let reference =
-            FrechetReference::new(Gaussian::fit(Array2::from_elem((3, 4), 1.0).view()).unwrap());
+        let reference = FrechetReference::new(Gaussian::fit(Array2::from_elem((3, 4), 1.0).view()).unwrap());
         assert!(matches!(reference.distance(one.view()), Err(BehaviorError::TooFewSamples { found: 1, .. })));
         let wide = Array2::zeros((3, 5));
         assert!(matches!(

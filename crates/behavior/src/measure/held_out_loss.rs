@@ -1,7 +1,7 @@
 //! The diffusion loss on held-out images, with noises and timesteps fixed once for all models.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffusion_core::NoiseSchedule;
+use diffusion_core::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 use streams::{Streams, permutation, standard_normal, uniform};
 
@@ -88,7 +88,8 @@ impl HeldOutLoss {
         self.timesteps.len()
     }
 
-    /// The losses of the model with this noise `prediction`.
+    /// The losses of the model with this noise `prediction`, `&|x, t| model.predict_noise(x, t)` of a
+    /// [`Denoiser`](diffusion_core::Denoiser) without gradients (`model.valid()`).
     ///
     /// # Errors
     /// A prediction of another shape than the noisy images, or with a NaN or an infinity, and a failure of the device.
@@ -125,9 +126,12 @@ impl HeldOutLoss {
             noise.extend(standard_normal(&mut self.streams.rng("held-out loss noise", draw as u64), size));
         }
         let timesteps = &self.timesteps[draws.clone()];
-        let device_error = |reason: String| BehaviorError::Device { what: "the held-out diffusion loss", reason };
-        let noisy =
-            self.schedule.add_noise(&clean, &noise, timesteps).map_err(|error| device_error(error.to_string()))?;
+        let device_error =
+            |reason: String| BehaviorError::Device { what: "the held-out diffusion loss", reason };
+        let noisy = self
+            .schedule
+            .add_noise(&clean, &noise, timesteps)
+            .map_err(|error| device_error(error.to_string()))?;
         let x = Tensor::<4>::from_data(TensorData::new(noisy, shape), &self.device);
         let steps: Vec<i32> = timesteps.iter().map(|&timestep| timestep as i32).collect();
         let steps = Tensor::<1, Int>::from_data(TensorData::new(steps, [draws.len()]), &self.device);
@@ -151,7 +155,11 @@ impl HeldOutLoss {
                 let loss = predicted.iter().zip(noise).map(square).sum::<f64>() / size as f64;
                 let image = draw / self.config.noises;
                 let what = "predicted noises";
-                if loss.is_finite() { Ok(loss) } else { Err(BehaviorError::NotFinite { what, image, value: loss }) }
+                if loss.is_finite() {
+                    Ok(loss)
+                } else {
+                    Err(BehaviorError::NotFinite { what, image, value: loss })
+                }
             })
             .collect()
     }
@@ -196,7 +204,12 @@ fn validate(images: &HeldOutImages, config: HeldOutLossConfig) -> Result<(), Beh
     }
 }
 
-fn stratified_timesteps(images: &HeldOutImages, noises: usize, steps: usize, streams: &Streams) -> Vec<usize> {
+fn stratified_timesteps(
+    images: &HeldOutImages,
+    noises: usize,
+    steps: usize,
+    streams: &Streams,
+) -> Vec<usize> {
     let mut timesteps = vec![0; images.contributor.len() * noises];
     for contributor in 0..images.contributors {
         let own: Vec<usize> =
@@ -215,7 +228,7 @@ fn stratified_timesteps(images: &HeldOutImages, noises: usize, steps: usize, str
 
 #[cfg(test)]
 mod tests {
-    use diffusion_core::NoiseScheduleConfig;
+    use diffusion_core::schedule::NoiseScheduleConfig;
 
     use super::*;
 
@@ -227,8 +240,14 @@ mod tests {
 
     fn loss(contributor: Vec<usize>, contributors: usize, config: HeldOutLossConfig) -> HeldOutLoss {
         let schedule = NoiseScheduleConfig::default().build().unwrap();
-        HeldOutLoss::new(images(contributor, contributors), config, schedule, Streams::new(3), &Device::flex())
-            .unwrap()
+        HeldOutLoss::new(
+            images(contributor, contributors),
+            config,
+            schedule,
+            Streams::new(3),
+            &Device::flex(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -282,9 +301,14 @@ mod tests {
         let whole = loss(vec![0, 1, 1], 2, config(64)).evaluate(&half).unwrap();
         assert_eq!(loss(vec![0, 1, 1], 2, config(2)).evaluate(&half).unwrap(), whole);
         let schedule = NoiseScheduleConfig::default().build().unwrap();
-        let other =
-            HeldOutLoss::new(images(vec![0, 1, 1], 2), config(64), schedule, Streams::new(4), &Device::flex())
-                .unwrap();
+        let other = HeldOutLoss::new(
+            images(vec![0, 1, 1], 2),
+            config(64),
+            schedule,
+            Streams::new(4),
+            &Device::flex(),
+        )
+        .unwrap();
         assert_ne!(other.evaluate(&half).unwrap(), whole);
     }
 

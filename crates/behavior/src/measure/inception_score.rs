@@ -31,7 +31,10 @@ pub fn inception_score(logits: ArrayView2<f32>) -> Result<f64, BehaviorError> {
         .map(|row| {
             let terms = row.iter().zip(&log_marginal);
             // A class whose probability underflows to zero adds nothing: p ln p -> 0.
-            terms.map(|(value, mean)| (value.exp(), value - mean)).map(|(p, d)| if p > 0.0 { p * d } else { 0.0 }).sum::<f64>()
+            terms
+                .map(|(value, mean)| (value.exp(), value - mean))
+                .map(|(p, d)| if p > 0.0 { p * d } else { 0.0 })
+                .sum::<f64>()
         })
         .sum();
     Ok((divergence / count).exp())
@@ -56,7 +59,8 @@ mod tests {
         let same = Array2::from_shape_fn((5, 3), |(_, class)| class as f32);
         assert!((inception_score(same.view()).unwrap() - 1.0).abs() < 1e-12);
         // Logits so far apart that every other class underflows.
-        let sure = Array2::from_shape_fn((6, 3), |(image, class)| if image % 3 == class { 2000.0 } else { 0.0 });
+        let sure =
+            Array2::from_shape_fn((6, 3), |(image, class)| if image % 3 == class { 2000.0 } else { 0.0 });
         assert!((inception_score(sure.view()).unwrap() - 3.0).abs() < 1e-12);
     }
 

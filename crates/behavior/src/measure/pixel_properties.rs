@@ -27,7 +27,8 @@ pub fn colourfulness(samples: &Samples) -> Result<f64, BehaviorError> {
             yb2 += twice * twice;
         }
         let (mean_rg, mean_yb) = (rg as f64 / count, yb as f64 / (2.0 * count));
-        let variance = rg2 as f64 / count - mean_rg * mean_rg + yb2 as f64 / (4.0 * count) - mean_yb * mean_yb;
+        let variance =
+            rg2 as f64 / count - mean_rg * mean_rg + yb2 as f64 / (4.0 * count) - mean_yb * mean_yb;
         variance.max(0.0).sqrt() + 0.3 * mean_rg.hypot(mean_yb)
     })
 }

@@ -158,7 +158,10 @@ mod tests {
         assert!(matches!(error, BehaviorError::TooFewSamples { needed: 4, found: 3, .. }));
         assert!(matches!(Manifold::new(rows.view(), 0), Err(BehaviorError::Parameter { name: "k", .. })));
         let manifold = Manifold::new(rows.view(), 1).unwrap();
-        assert!(matches!(manifold.coverage(array![[0.0f32, 1.0]].view()), Err(BehaviorError::Mismatch { .. })));
+        assert!(matches!(
+            manifold.coverage(array![[0.0f32, 1.0]].view()),
+            Err(BehaviorError::Mismatch { .. })
+        ));
         assert!(matches!(
             manifold.coverage(array![[f32::NAN]].view()),
             Err(BehaviorError::NotFinite { image: 0, .. })
