@@ -68,7 +68,8 @@ impl SqueezeNet {
 
     /// `[batch, 3, height, width]` (B, G, R minus their means) to features `[batch, 512]` and logits `[batch, 1000]`.
     pub fn forward(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let mut x = max_pool(relu(self.conv1.forward(x)));
+        // ReLU and the maximum commute, and there are fewer values after the pool.
+        let mut x = relu(max_pool(self.conv1.forward(x)));
         for (index, fire) in self.fires.iter().enumerate() {
             x = fire.forward(x);
             if index == 1 || index == 3 {
