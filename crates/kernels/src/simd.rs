@@ -82,6 +82,37 @@ pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// # Safety
+/// `count` readable numbers at `from`.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(from: *const f32, count: usize) -> S::V {
+    // SAFETY: by the caller.
+    unsafe { if count == S::LANES { S::load(from) } else { S::load_first(from, count) } }
+}
+
+/// # Safety
+/// Room for `count` numbers at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd>(to: *mut f32, value: S::V, count: usize) {
+    // SAFETY: by the caller.
+    unsafe { if count == S::LANES { S::store(to, value) } else { S::store_first(to, value, count) } }
+}
+
+/// Runs a block for each vector of `0..len`: `at` is where it starts, `count` how many of its lanes
+/// there are. (A closure would be compiled without the features of the kernel around it.)
+macro_rules! each_vector {
+    ($simd:ty, $len:expr, |$at:ident, $count:ident| $body:block) => {{
+        let len = $len;
+        let mut $at = 0;
+        while $at < len {
+            let $count = <$simd>::LANES.min(len - $at);
+            $body
+            $at += <$simd>::LANES;
+        }
+    }};
+}
+pub(crate) use each_vector;
+
 /// Eight lanes of plain Rust.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;

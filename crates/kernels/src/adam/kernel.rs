@@ -2,9 +2,8 @@
 
 use super::AdamStep;
 use crate::cpu::InstructionSet;
-use crate::norm::kernel::{each, load, store};
 use crate::parallel;
-use crate::simd::{Simd, for_every_set};
+use crate::simd::{Simd, each_vector, for_every_set, load, store};
 use crate::storage::SharedMut;
 
 /// Numbers that one call of a kernel handles.
@@ -103,7 +102,7 @@ unsafe fn update_all<S: Simd>(
         let (root, follow) = (S::splat(s.correction2_root), S::splat(-s.follow_average));
         let first_is_slow = s.follow1 < 0.5;
         let keep1 = S::splat(1.0 - s.follow1);
-        each::<S>(gradient.len(), |at, count| {
+        each_vector!(S, gradient.len(), |at, count| {
             let mut p = load::<S>(parameter.add(at), count);
             let mut g = S::mul(load::<S>(gradient.as_ptr().add(at), count), scale);
             if s.decay_gradient != 0.0 {

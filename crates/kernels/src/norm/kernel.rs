@@ -2,7 +2,7 @@
 
 use crate::cpu::InstructionSet;
 use crate::parallel;
-use crate::simd::{Simd, for_every_set, sigmoid};
+use crate::simd::{Simd, each_vector, for_every_set, load, sigmoid, store};
 use crate::storage::{Output, SharedMut};
 
 /// Extents and options of a group normalisation over `[batch, channels, size]`.
@@ -177,15 +177,15 @@ unsafe fn normalise<S: Simd>(
     // SAFETY (whole body): reads and writes stay inside the slices and the room at `to`.
     unsafe {
         let count = x.len() as f32;
-        let mean = fold::<S>(x, |value| value) / count;
+        let mean = moment::<S, false>(x, 0.0) / count;
         let centre = S::splat(mean);
-        let variance = fold_masked::<S>(x, centre) / count;
+        let variance = moment::<S, true>(x, mean) / count;
         let scale = 1.0 / (variance + norm.epsilon).sqrt();
         for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
             let from = x.as_ptr().add(channel * norm.size);
             let to = to.add(channel * norm.size);
             let (a, b) = (S::splat(scale * gamma), S::splat(beta));
-            each::<S>(norm.size, |at, count| {
+            each_vector!(S, norm.size, |at, count| {
                 let centred = S::sub(load::<S>(from.add(at), count), centre);
                 let z = S::mul_add(a, centred, b);
                 let y = if norm.silu { S::mul(z, sigmoid::<S>(z)) } else { z };
@@ -219,7 +219,7 @@ unsafe fn differentiate<S: Simd>(
             let to = to.add(start);
             let (a, b) = (S::splat(gamma), S::splat(beta));
             let mut sums = [S::splat(0.0); 2];
-            each::<S>(norm.size, |at, count| {
+            each_vector!(S, norm.size, |at, count| {
                 // Lanes past `count` have a gradient of zero and add nothing... unless the
                 // moments are not finite, when the sums are not either.
                 let normal = S::mul(S::sub(load::<S>(from.add(at), count), mean), scale);
@@ -246,7 +246,7 @@ unsafe fn differentiate<S: Simd>(
             let start = channel * norm.size;
             let (from, to) = (x.as_ptr().add(start), to.add(start));
             let gamma = S::splat(gamma);
-            each::<S>(norm.size, |at, count| {
+            each_vector!(S, norm.size, |at, count| {
                 let normal = S::mul(S::sub(load::<S>(from.add(at), count), mean), scale);
                 let dz = load::<S>(to.add(at), count);
                 let inner = S::mul_add(normal, along, S::mul_add(gamma, dz, level));
@@ -269,72 +269,29 @@ pub(crate) unsafe fn silu_slope<S: Simd>(z: S::V) -> S::V {
     }
 }
 
-/// Calls `work(at, count)` for each vector of `0..len`, the last one with `count` short of full.
-#[inline(always)]
-pub(crate) fn each<S: Simd>(len: usize, mut work: impl FnMut(usize, usize)) {
-    let whole = len - len % S::LANES;
-    let mut at = 0;
-    while at < whole {
-        work(at, S::LANES);
-        at += S::LANES;
-    }
-    if at < len {
-        work(at, len - at);
-    }
-}
-
+/// The sum of `x - centre`, or of its square.
+///
 /// # Safety
-/// `count` readable numbers at `from`.
+/// As the methods of `S`.
 #[inline(always)]
-pub(crate) unsafe fn load<S: Simd>(from: *const f32, count: usize) -> S::V {
-    // SAFETY: by the caller.
-    unsafe { if count == S::LANES { S::load(from) } else { S::load_first(from, count) } }
-}
-
-/// # Safety
-/// Room for `count` numbers at `to`.
-#[inline(always)]
-pub(crate) unsafe fn store<S: Simd>(to: *mut f32, value: S::V, count: usize) {
-    // SAFETY: by the caller.
-    unsafe { if count == S::LANES { S::store(to, value) } else { S::store_first(to, value, count) } }
-}
-
-/// The sum of `map` over the vectors of `x`; `map` of zeros must be zero.
-#[inline(always)]
-unsafe fn fold<S: Simd>(x: &[f32], map: impl Fn(S::V) -> S::V) -> f32 {
-    // SAFETY: reads stay inside the slice.
+unsafe fn moment<S: Simd, const SQUARED: bool>(x: &[f32], centre: f32) -> f32 {
+    // SAFETY (whole body): reads stay inside the slice.
     unsafe {
+        let middle = S::splat(centre);
         let mut sums = [S::splat(0.0); 4];
         let whole = x.len() - x.len() % (4 * S::LANES);
-        for chunk in x[..whole].chunks_exact(4 * S::LANES) {
+        let mut at = 0;
+        while at < whole {
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = S::add(*sum, map(S::load(chunk.as_ptr().add(i * S::LANES))));
+                let centred = S::sub(S::load(x.as_ptr().add(at + i * S::LANES)), middle);
+                *sum = if SQUARED { S::mul_add(centred, centred, *sum) } else { S::add(*sum, centred) };
             }
+            at += 4 * S::LANES;
         }
-        let rest = &x[whole..];
-        each::<S>(rest.len(), |at, count| {
-            sums[0] = S::add(sums[0], map(load::<S>(rest.as_ptr().add(at), count)));
-        });
-        S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])))
-    }
-}
-
-/// The sum of `(x - centre)^2`.
-#[inline(always)]
-unsafe fn fold_masked<S: Simd>(x: &[f32], centre: S::V) -> f32 {
-    // SAFETY: reads stay inside the slice.
-    unsafe {
-        let square = |value: S::V| {
-            let centred = S::sub(value, centre);
-            S::mul(centred, centred)
-        };
-        let whole = x.len() - x.len() % S::LANES;
-        let mut total = fold::<S>(&x[..whole], square);
-        let mut centre_lane = [0.0f32; 16];
-        S::store(centre_lane.as_mut_ptr(), centre);
+        let mut total = S::sum(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])));
         for value in &x[whole..] {
-            let centred = value - centre_lane[0];
-            total += centred * centred;
+            let centred = value - centre;
+            total += if SQUARED { centred * centred } else { centred };
         }
         total
     }

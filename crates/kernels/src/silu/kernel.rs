@@ -1,9 +1,9 @@
 //! `SiLU` on slices.
 
 use crate::cpu::InstructionSet;
-use crate::norm::kernel::{each, load, silu_slope, store};
+use crate::norm::kernel::silu_slope;
 use crate::parallel;
-use crate::simd::{Simd, for_every_set, sigmoid};
+use crate::simd::{Simd, each_vector, for_every_set, load, sigmoid, store};
 use crate::storage::Output;
 
 /// Numbers that one call of a kernel handles.
@@ -56,7 +56,7 @@ for_every_set! {
 
 #[inline(always)]
 unsafe fn activate_all<S: Simd>(x: &[f32], to: *mut f32) {
-    each::<S>(x.len(), |at, count| {
+    each_vector!(S, x.len(), |at, count| {
         // SAFETY: inside the slice and the room given.
         unsafe {
             let z = load::<S>(x.as_ptr().add(at), count);
@@ -67,7 +67,7 @@ unsafe fn activate_all<S: Simd>(x: &[f32], to: *mut f32) {
 
 #[inline(always)]
 unsafe fn differentiate_all<S: Simd>(x: &[f32], gradient: &[f32], to: *mut f32) {
-    each::<S>(x.len(), |at, count| {
+    each_vector!(S, x.len(), |at, count| {
         // SAFETY: inside the slices and the room given.
         unsafe {
             let slope = silu_slope::<S>(load::<S>(x.as_ptr().add(at), count));
