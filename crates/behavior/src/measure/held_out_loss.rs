@@ -1,6 +1,7 @@
 //! The diffusion loss on held-out images, with noises and timesteps fixed once for all models.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use diffusion_core::Denoiser;
 use diffusion_core::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 use streams::{Streams, permutation, standard_normal, uniform};
@@ -88,8 +89,17 @@ impl HeldOutLoss {
         self.timesteps.len()
     }
 
-    /// The losses of the model with this noise `prediction`, `&|x, t| model.predict_noise(x, t)` of a
-    /// [`Denoiser`](diffusion_core::Denoiser) without gradients (`model.valid()`).
+    /// The losses of `model`, run without gradients; its parameters must be on this device.
+    ///
+    /// # Errors
+    /// As [`HeldOutLoss::evaluate`].
+    pub fn evaluate_model<D: Denoiser>(&self, model: &D) -> Result<HeldOutLosses, BehaviorError> {
+        let model = model.valid();
+        self.evaluate(&|x, timesteps| model.predict_noise(x, timesteps))
+    }
+
+    /// The losses of the model with this noise `prediction`, which gets tensors without gradients: its parameters must
+    /// not track any either.
     ///
     /// # Errors
     /// A prediction of another shape than the noisy images, or with a NaN or an infinity, and a failure of the device.
@@ -228,7 +238,9 @@ fn stratified_timesteps(
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
     use diffusion_core::schedule::NoiseScheduleConfig;
+    use diffusion_core::{UNet2DConfig, UNet2DModel};
 
     use super::*;
 
@@ -292,6 +304,19 @@ mod tests {
             Tensor::from_data(TensorData::new(values, [6, 1, 4, 4]), &device)
         };
         assert!(held_out.evaluate(&prediction).unwrap().total < 1e-6);
+    }
+
+    #[test]
+    fn a_network_with_gradients_is_measured_without_them() {
+        let config = UNet2DConfig { in_channels: 1, out_channels: 1, ..UNet2DConfig::small(4, &[8, 8]) };
+        let device = Device::flex().autodiff();
+        let model = UNet2DModel::new(&config, &device, &Streams::new(5)).unwrap();
+        let held_out = loss(vec![0, 1], 2, HeldOutLossConfig { noises: 2, batch_size: 3 });
+        let found = held_out.evaluate_model(&model).unwrap();
+        let inner = model.valid();
+        assert_eq!(found, held_out.evaluate(&|x, t| inner.forward(x, t)).unwrap());
+        // An untrained network is about as good as predicting nothing.
+        assert!(found.total > 0.2 && found.total < 5.0, "{found:?}");
     }
 
     #[test]
