@@ -45,6 +45,10 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     unsafe fn sum(a: Self::V) -> f32;
+    /// Of the lanes of `a` and then `b`, those at even and those at odd places.
+    unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// The two vectors of which `deinterleave` makes `even` and `odd`.
+    unsafe fn interleave(even: Self::V, odd: Self::V) -> (Self::V, Self::V);
 }
 
 /// `e^x`, with a relative error below 2e-7: `x = n ln 2 + r`, then a polynomial in `r`
@@ -214,6 +218,16 @@ impl Simd for Portable {
     unsafe fn sum(a: Self::V) -> f32 {
         ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
     }
+    #[inline(always)]
+    unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+        let at = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        (std::array::from_fn(|lane| at(2 * lane)), std::array::from_fn(|lane| at(2 * lane + 1)))
+    }
+    #[inline(always)]
+    unsafe fn interleave(even: Self::V, odd: Self::V) -> (Self::V, Self::V) {
+        let at = |i: usize| if i % 2 == 0 { even[i / 2] } else { odd[i / 2] };
+        (std::array::from_fn(at), std::array::from_fn(|lane| at(lane + 8)))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -328,6 +342,25 @@ mod x86 {
                 _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
             }
         }
+        #[inline(always)]
+        unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            unsafe {
+                let even = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+                let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xDD>(a, b));
+                (
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b1101_1000>(even)),
+                    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b1101_1000>(odd)),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn interleave(even: Self::V, odd: Self::V) -> (Self::V, Self::V) {
+            unsafe {
+                let low = _mm256_unpacklo_ps(even, odd);
+                let high = _mm256_unpackhi_ps(even, odd);
+                (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
+            }
+        }
     }
 
     /// AVX-512 F.
@@ -412,6 +445,22 @@ mod x86 {
         #[inline(always)]
         unsafe fn sum(a: Self::V) -> f32 {
             unsafe { _mm512_reduce_add_ps(a) }
+        }
+        #[inline(always)]
+        unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
+            unsafe {
+                let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+                (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+            }
+        }
+        #[inline(always)]
+        unsafe fn interleave(even: Self::V, odd: Self::V) -> (Self::V, Self::V) {
+            unsafe {
+                let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                (_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd))
+            }
         }
     }
 }

@@ -1,15 +1,39 @@
 //! The gradients with respect to input, weight and bias.
 
 use super::geometry::{Geometry, GradientPhase};
+use super::winograd;
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
 use crate::storage::{Output, Scratch, SharedMut, with_scratch};
 use crate::transpose::transpose;
 
-/// The gradient of the input: each phase is a convolution of the result's gradient with the
+/// The gradient of the input: with stride one, the convolution of the result's gradient with the
 /// kernel turned round and its channels exchanged.
 pub(crate) fn input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+    let turned = Geometry {
+        channels: g.outputs,
+        outputs: g.channels,
+        height: g.out_height(),
+        width: g.out_width(),
+        padding: (g.kernel_height - 1).saturating_sub(g.padding),
+        ..*g
+    };
+    if !winograd::pays(&turned) || g.padding >= g.kernel_height {
+        return direct_input_gradient(g, gradient, weight);
+    }
+    let mut kernels = Vec::with_capacity(weight.len());
+    for channel in 0..g.channels {
+        for output in 0..g.outputs {
+            let kernel = &weight[(output * g.channels + channel) * 9..][..9];
+            kernels.extend(kernel.iter().rev());
+        }
+    }
+    winograd::forward(&turned, gradient, &kernels, None)
+}
+
+/// The same tap by tap, for every stride: each phase is such a convolution.
+pub(crate) fn direct_input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
     let set = InstructionSet::current();
     let image = g.channels * g.height * g.width;
     let (pixels, depth) = (g.out_pixels(), g.channels * g.taps());

@@ -1,6 +1,7 @@
 //! The forward pass.
 
 use super::geometry::Geometry;
+use super::winograd;
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, multiply};
 use crate::parallel;
@@ -9,6 +10,11 @@ use crate::storage::{Output, Scratch, with_scratch};
 /// `result[n][o] = bias[o] + sum over channels and taps of weight * input`, with `input`
 /// `[batch, channels, height, width]` and `weight` `[outputs, channels, kernel, kernel]`.
 pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    if winograd::pays(g) { winograd::forward(g, input, weight, bias) } else { direct(g, input, weight, bias) }
+}
+
+/// The same, tap by tap.
+pub(crate) fn direct(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let set = InstructionSet::current();
     let pixels = g.out_pixels();
     let (image, depth) = (g.channels * g.height * g.width, g.channels * g.taps());

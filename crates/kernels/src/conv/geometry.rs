@@ -56,6 +56,7 @@ impl Geometry {
             left: (0..self.kernel_width as isize).map(|x| x - padding).collect(),
             top: (0..self.stride.min(self.kernel_height) as isize).map(|y| y - padding).collect(),
             step: self.stride,
+            row_step: self.stride,
             rows: self.out_height() + (self.kernel_height - 1) / self.stride,
             columns: self.out_width(),
         }
@@ -126,6 +127,7 @@ impl Geometry {
             left: columns.iter().map(|&(_, shift)| shift).collect(),
             top: vec![top],
             step: 1,
+            row_step: 1,
             rows: height + (bottom - top) as usize,
             columns: width,
         };

@@ -4,6 +4,7 @@ mod backward;
 mod forward;
 mod geometry;
 mod pack;
+mod winograd;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;

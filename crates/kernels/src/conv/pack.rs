@@ -19,8 +19,10 @@ pub(crate) struct ShiftedCopies {
     pub(crate) left: Vec<isize>,
     /// For each vertical phase, the image row at its top (may lie outside).
     pub(crate) top: Vec<isize>,
-    /// Distance in the image between neighbours in a copy.
+    /// Distance in the image between neighbours in a row of a copy.
     pub(crate) step: usize,
+    /// Distance in the image between neighbouring rows of a copy.
+    pub(crate) row_step: usize,
     /// Extent of one copy.
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -62,6 +64,7 @@ for_every_set! {
 unsafe fn copy<S: Simd>(copies: &ShiftedCopies, image: &[f32], into: *mut f32) {
     let (height, width) = (copies.height as isize, copies.width as isize);
     let step = copies.step as isize;
+    let row_step = copies.row_step as isize;
     let mut to = into;
     for channel in image.chunks_exact(copies.height * copies.width) {
         let channel = channel.as_ptr();
@@ -73,7 +76,7 @@ unsafe fn copy<S: Simd>(copies: &ShiftedCopies, image: &[f32], into: *mut f32) {
             let first = first.min(end);
             for &top in &copies.top {
                 for row in 0..copies.rows as isize {
-                    let y = top + row * step;
+                    let y = top + row * row_step;
                     let (first, end) = if 0 <= y && y < height { (first, end) } else { (0, 0) };
                     let from = channel.wrapping_offset(y * width + left);
                     // SAFETY: lanes `first..end` lie inside the image row `y`. Whole vectors are
@@ -117,6 +120,7 @@ mod tests {
                 left: vec![-2, 0, 1],
                 top: vec![-1, 1],
                 step,
+                row_step: step,
                 rows: 4,
                 columns: 18,
             };
