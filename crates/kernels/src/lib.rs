@@ -5,7 +5,8 @@
 //! and number type it runs burn's own operations, which are also what the tests compare with.
 //!
 //! Results are the same bits on every run and for every number of threads: each number is one
-//! chain of operations whose order depends on shapes alone. They differ in the last bits between
+//! chain of operations whose order depends on shapes alone, and a forward pass gives an image the
+//! same bits in every batch. They differ in the last bits between
 //! instruction sets (see [`InstructionSet`]).
 //!
 //! Work is shared through the rayon pool of the calling thread. A caller that runs many small
@@ -26,10 +27,12 @@ mod linear;
 mod norm;
 mod parallel;
 mod reduce;
+mod shift;
 mod silu;
 mod simd;
 mod storage;
 mod transpose;
+mod upsample;
 
 pub use adam::{AdamStep, AdamTensors, adam_step, squared_norm};
 pub use attention::{attention, pixel_attention};
@@ -37,4 +40,6 @@ pub use conv::conv2d;
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};
 pub use linear::linear;
 pub use norm::group_norm;
+pub use shift::add_per_channel;
 pub use silu::silu;
+pub use upsample::upsample_nearest_2x;

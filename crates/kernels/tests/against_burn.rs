@@ -267,6 +267,55 @@ fn attention_of_the_networks() {
 }
 
 #[test]
+fn doubling_and_shifting() {
+    on_every_set(|| {
+        for shape in [[1, 1, 1, 1], [2, 5, 7, 3], [3, 16, 16, 16]] {
+            let [n, c, h, w] = shape;
+            type Input = (Tensor<4>,);
+            let expected = pass!(
+                |(x,): &Input| {
+                    let x = x.clone().reshape([n * c, h, 1, w, 1]);
+                    let y = x.repeat(&[1, 1, 2, 1, 2]);
+                    y.reshape([n, c, 2 * h, 2 * w])
+                },
+                (shape, 1)
+            );
+            let ours = pass!(|(x,): &Input| kernels::upsample_nearest_2x(x.clone()), (shape, 1));
+            compare("upsampling", ours, expected);
+            type Inputs = (Tensor<4>, Tensor<2>);
+            let expected = pass!(
+                |(x, shift): &Inputs| x.clone() + shift.clone().reshape([n, c, 1, 1]),
+                (shape, 1),
+                ([n, c], 2)
+            );
+            let ours = pass!(
+                |(x, shift): &Inputs| kernels::add_per_channel(x.clone(), shift.clone()),
+                (shape, 1),
+                ([n, c], 2)
+            );
+            compare("shift", ours, expected);
+        }
+    });
+}
+
+#[test]
+fn not_a_number_spreads_over_its_blocks_only() {
+    let device = Device::flex();
+    on_every_set(|| {
+        let mut values = numbers(2 * 16 * 16 * 16, 1);
+        values[0] = f32::NAN;
+        let x = Tensor::<4>::from_data(TensorData::new(values, [2, 16, 16, 16]), &device);
+        let y = vector(kernels::conv2d(x, tensor([16, 16, 3, 3], 2, &device), None, 1, 1));
+        for plane in y[..16 * 256].chunks_exact(256) {
+            assert!([0, 1, 16, 17].iter().all(|at| plane[*at].is_nan()));
+            let block = |at: &usize| at / 16 < 2 && at % 16 < 2;
+            assert!((0..256).filter(|at| !block(at)).all(|at| plane[at].is_finite()));
+        }
+        assert!(y[16 * 256..].iter().all(|y| y.is_finite()));
+    });
+}
+
+#[test]
 fn activation_and_linear_layers() {
     on_every_set(|| {
         for size in [1, 15, 16, 33, 70_000] {
@@ -312,11 +361,33 @@ fn not_a_number_and_infinity_pass_through() {
     });
 }
 
+#[test]
+fn an_image_has_the_same_result_in_every_batch() {
+    let device = Device::flex();
+    on_every_set(|| {
+        for (channels, side) in [(16, 16), (8, 9), (24, 32), (33, 8)] {
+            let x = tensor([7, channels, side, side], 1, &device);
+            let (w, b) = (tensor([13, channels, 3, 3], 2, &device), tensor([13], 3, &device));
+            let gamma = tensor([13], 4, &device);
+            let run = |x: Tensor<4>| {
+                let y = kernels::conv2d(x, w.clone(), Some(b.clone()), 1, 1);
+                let y = kernels::group_norm(y, gamma.clone(), b.clone(), 13, 1e-5, true);
+                let y = kernels::pixel_attention(y.clone(), y.clone(), y, 1, 0.3);
+                kernels::linear(y.swap_dims(1, 3), tensor([5, 13], 5, &device), None)
+            };
+            let all = vector(run(x.clone()));
+            let one = vector(run(x.slice([3..4])));
+            let len = one.len();
+            assert_eq!(all[3 * len..4 * len], one);
+        }
+    });
+}
+
 /// Everything that a small network computes, as bits.
 fn everything() -> Vec<u32> {
     let device = Device::flex().autodiff();
-    let x = tensor([5, 8, 16, 16], 1, &device).require_grad();
-    let w = tensor([22, 8, 3, 3], 2, &device).require_grad();
+    let x = tensor([5, 16, 16, 16], 1, &device).require_grad();
+    let w = tensor([22, 16, 3, 3], 2, &device).require_grad();
     let b = tensor([22], 3, &device).require_grad();
     let d = tensor([70, 22, 3, 3], 4, &device).require_grad();
     let l = tensor([9, 70], 5, &device).require_grad();
