@@ -126,13 +126,13 @@ impl Diagnostics {
                 self.singular_resamples
             ));
         }
-        if let Some((full, none)) = self.endpoint_runs {
-            if full.min(none) < 2 {
-                warnings.push(format!(
+        if let Some((full, none)) = self.endpoint_runs
+            && full.min(none) < 2
+        {
+            warnings.push(format!(
                     "v(all) and v(none) rest on {full} and {none} runs; an endpoint with one run counts as exact, so \
                      intervals leave out its noise."
                 ));
-            }
         }
         warnings
     }

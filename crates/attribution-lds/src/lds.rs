@@ -127,11 +127,16 @@ pub(crate) fn clamp(interval: Interval) -> Interval {
     Interval { lower: interval.lower.max(-100.0), upper: interval.upper.min(100.0) }
 }
 
-/// Makes values equal that differ by rounding only: less than 2^-40 of the largest.
-fn merge_rounding(values: &mut [f64]) {
+/// Replaces values by numbers in the same order, equal for neighbours that differ by rounding only: by less than 2^-40 of
+/// the largest.
+pub(crate) fn merge_rounding(values: &mut [f64]) {
     let step = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) * 2f64.powi(-40);
-    if step > 0.0 {
-        values.iter_mut().for_each(|value| *value = (*value / step).round());
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&one, &two| values[one].total_cmp(&values[two]));
+    let groups = order.chunk_by(|&below, &above| values[above] - values[below] <= step);
+    let groups: Vec<Vec<usize>> = groups.map(<[usize]>::to_vec).collect();
+    for (group, places) in groups.iter().enumerate() {
+        places.iter().for_each(|&place| values[place] = group as f64);
     }
 }
 
@@ -185,6 +190,13 @@ mod tests {
         let few: Vec<_> = sets.iter().map(|set| set.first(15)).collect();
         let rough = lds(|c| predict_additive(&scores(12), c), &few, &LdsSettings::default()).unwrap();
         assert!(rough.interval.width() > 1.5 * score.interval.width(), "{rough:?} {score:?}");
+    }
+
+    #[test]
+    fn rounding_orders_nothing() {
+        let mut values = [0.1 + 0.2, 5.0, 0.3, -0.0, 0.0, 0.3 + 1e-9];
+        merge_rounding(&mut values);
+        assert_eq!(values, [1.0, 3.0, 1.0, 0.0, 0.0, 2.0]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod ceiling;
 mod compute;
 mod counterfactual;
 mod datamodel;
+mod difference;
 mod error;
 mod exact;
 mod game;
@@ -56,6 +57,7 @@ pub use counterfactual::{
     CounterfactualRemoval, End, RelativeChange, counterfactual_removals, relative_change,
 };
 pub use datamodel::{Datamodel, DatamodelFit};
+pub use difference::{LdsDifference, lds_difference};
 pub use error::{AttributionError, Undefined};
 pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
 pub use game::{FnGame, Game};

@@ -24,8 +24,6 @@ pub(crate) struct Moments {
     pub(crate) cross: Array1<f64>,
     /// X'W1: how often each contributor is in.
     pub(crate) presence: Array1<f64>,
-    /// y'W1.
-    pub(crate) target: f64,
 }
 
 impl Design {
@@ -58,10 +56,9 @@ impl Design {
             .collect();
         let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let n = self.indicators.ncols();
-        let (mut cross, mut presence, mut target) = (Array1::zeros(n), Array1::<f64>::zeros(n), 0.0);
+        let (mut cross, mut presence) = (Array1::zeros(n), Array1::<f64>::zeros(n));
         for &(row, weight) in &weights {
             let product = weight * targets[row];
-            target += product;
             let sums = cross.iter_mut().zip(presence.iter_mut());
             for ((cross, presence), &x) in sums.zip(self.indicators.row(row)) {
                 let x = f64::from(x);
@@ -85,7 +82,7 @@ impl Design {
             }
         }
         gram /= total;
-        Moments { gram, cross: cross / total, presence: presence / total, target: target / total }
+        Moments { gram, cross: cross / total, presence: presence / total }
     }
 }
 
@@ -148,7 +145,6 @@ mod tests {
                 assert!((moments.cross[i] - sum(&|c, y| bit(c, i) * y)).abs() < 1e-14);
                 assert!((moments.presence[i] - sum(&|c, _| bit(c, i))).abs() < 1e-14);
             }
-            assert!((moments.target - sum(&|_, y| y)).abs() < 1e-14);
         }
     }
 }

@@ -289,7 +289,7 @@ fn center(matrix: &Array2<f64>) -> Array2<f64> {
     let n = matrix.nrows() as f64;
     let means = matrix.sum_axis(Axis(1)) / n;
     let mean = means.sum() / n;
-    let mut centered = matrix - &means.view().insert_axis(Axis(1)) - &means.view().insert_axis(Axis(0));
+    let mut centered = matrix - &means.view().insert_axis(Axis(1)) - means.view().insert_axis(Axis(0));
     centered += mean;
     centered
 }

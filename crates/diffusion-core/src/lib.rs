@@ -5,11 +5,25 @@
 //! a device; the network itself runs on any burn backend.
 
 mod atomic_file;
+mod denoiser;
+pub mod device;
+pub mod ema;
 mod error;
+pub mod model_folder;
+pub mod nn;
+pub mod optim;
+pub mod parameters;
+pub mod samplers;
+pub mod schedule;
 mod state_dict;
+pub mod training;
 pub mod unet;
 
 pub use atomic_file::write_atomically;
+/// Where tensors live; see [`device::DeviceChoice`] to open one by name.
+pub use burn::tensor::Device;
+pub use denoiser::Denoiser;
 pub use error::DiffusionError;
+pub use schedule::{NoiseSchedule, NoiseScheduleConfig};
 pub use state_dict::{StateDict, TensorF32};
-pub use unet::{DownBlockType, UNet2DConfig, UpBlockType};
+pub use unet::{DownBlockType, UNet2DConfig, UNet2DModel, UpBlockType};

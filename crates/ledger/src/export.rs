@@ -10,22 +10,29 @@ use crate::publish::replace;
 use crate::{Ledger, LedgerError, Record, Value};
 
 impl Ledger {
-    /// Writes all records to one file, one record's JSON a line, in order of their ids. Atomic: the file is whole or
-    /// as it was. Gives the number of records.
+    /// Writes the records that `keep` wants to one file, one record's JSON a line, in order of their ids. Atomic: the
+    /// file is whole or as it was. Gives the number of records.
     ///
     /// # Errors
     /// Those of [`Ledger::iter`] and of writing.
-    pub fn export_jsonl(&self, path: impl AsRef<Path>) -> Result<usize, LedgerError> {
+    pub fn export_jsonl(
+        &self,
+        path: impl AsRef<Path>,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<usize, LedgerError> {
         let mut text = String::new();
         let mut count = 0;
         for record in self.iter()? {
-            text.push_str(&record?.to_text()?);
-            count += 1;
+            let record = record?;
+            if keep(&record) {
+                text.push_str(&record.to_text()?);
+                count += 1;
+            }
         }
         replace(path.as_ref(), text.as_bytes()).map(|()| count)
     }
 
-    /// Writes all records to one CSV file, one record a row, in order of their ids. Atomic, as
+    /// Writes the records that `keep` wants to one CSV file, one record a row, in order of their ids. Atomic, as
     /// [`Ledger::export_jsonl`]. Gives the number of records.
     ///
     /// Columns: `id`, `method`, `coalition`, `remaining` and `removed` (contributor indices, separated by spaces),
@@ -35,9 +42,18 @@ impl Ledger {
     ///
     /// # Errors
     /// Those of [`Ledger::iter`] and of writing.
-    pub fn export_csv(&self, path: impl AsRef<Path>) -> Result<usize, LedgerError> {
-        let rows =
-            self.iter()?.map(|record| record.map(|record| row(&record))).collect::<Result<Vec<_>, _>>()?;
+    pub fn export_csv(
+        &self,
+        path: impl AsRef<Path>,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<usize, LedgerError> {
+        let mut rows = Vec::new();
+        for record in self.iter()? {
+            let record = record?;
+            if keep(&record) {
+                rows.push(row(&record));
+            }
+        }
         let mut columns: Vec<&Column> = rows.iter().flat_map(BTreeMap::keys).collect();
         columns.sort();
         columns.dedup();
@@ -170,14 +186,14 @@ mod tests {
         ledger.put(&other.behavior("entropy", 2.0)).unwrap();
 
         let jsonl = folder.path().join("runs.jsonl");
-        assert_eq!(ledger.export_jsonl(&jsonl).unwrap(), 2);
+        assert_eq!(ledger.export_jsonl(&jsonl, |_| true).unwrap(), 2);
         let text = std::fs::read_to_string(&jsonl).unwrap();
         for (line, record) in text.lines().zip(ledger.iter().unwrap()) {
             assert_eq!(Record::from_text(line.as_bytes(), &jsonl).unwrap(), record.unwrap());
         }
 
         let table = folder.path().join("runs.csv");
-        assert_eq!(ledger.export_csv(&table).unwrap(), 2);
+        assert_eq!(ledger.export_csv(&table, |_| true).unwrap(), 2);
         let mut reader = csv::Reader::from_path(&table).unwrap();
         let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_string).collect();
         assert_eq!(header[..9], FIXED);

@@ -1,0 +1,43 @@
+//! `tribute-measure`: the behaviours of a model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+use study::{load_model, read_samples};
+use terminal::{ComputeArgs, Session, main_with, print_json};
+
+/// Measure the behaviours of a model and its samples
+#[derive(Parser)]
+#[command(name = "tribute-measure", version)]
+struct Arguments {
+    /// The study file: behaviours, reference images, held-out images
+    study: PathBuf,
+    /// Model folder
+    #[arg(long, alias = "load")]
+    model: PathBuf,
+    /// Samples written by tribute-sample; sampled anew when left out
+    #[arg(long)]
+    samples: Option<PathBuf>,
+    /// Which independent repetition's noise, where samples are made anew
+    #[arg(long, default_value_t = 0)]
+    repetition: u64,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    main_with(|| {
+        let session = Session::start(&arguments.compute)?;
+        let context = session.open_study(&arguments.study)?;
+        let model = load_model(&context, &arguments.model)?;
+        let samples = match &arguments.samples {
+            Some(folder) => read_samples(folder)?,
+            None => context.sample(&model, arguments.repetition, "sample", &session.progress)?,
+        };
+        let behaviors = context.measure(&model, &samples)?;
+        print_json(&json!({ "model": arguments.model, "count": samples.shape[0], "behaviors": behaviors }))
+    })
+}

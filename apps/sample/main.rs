@@ -1,0 +1,49 @@
+//! `tribute-sample`: images from a model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+use study::{load_model, write_samples};
+use terminal::{ComputeArgs, Session, main_with, print_json};
+
+/// Sample images from a model with its averaged weights
+#[derive(Parser)]
+#[command(name = "tribute-sample", version)]
+struct Arguments {
+    /// The study file: forward process, sampler, seed
+    study: PathBuf,
+    /// Model folder
+    #[arg(long, alias = "load")]
+    model: PathBuf,
+    /// Dataset pack to write (folder of sheet, table and pack.toml)
+    #[arg(long, alias = "outdir")]
+    out: PathBuf,
+    /// Number of images; the study's when left out
+    #[arg(long, alias = "n_samples")]
+    count: Option<usize>,
+    /// Denoising steps; the study's when left out
+    #[arg(long, alias = "num_inference_steps")]
+    steps: Option<usize>,
+    /// Which independent repetition's noise
+    #[arg(long, default_value_t = 0)]
+    repetition: u64,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    main_with(|| {
+        let session = Session::start(&arguments.compute)?;
+        let mut config = study::StudyConfig::read(&arguments.study)?;
+        config.sample.count = arguments.count.unwrap_or(config.sample.count);
+        config.sample.num_inference_steps = arguments.steps.unwrap_or(config.sample.num_inference_steps);
+        let context = session.open(config)?;
+        let model = load_model(&context, &arguments.model)?;
+        let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
+        write_samples(&arguments.out, &samples)?;
+        print_json(&json!({ "samples": arguments.out, "count": samples.shape[0], "shape": samples.shape }))
+    })
+}

@@ -1,0 +1,14 @@
+//! What every Tribute binary shares: device and thread options, progress bars on stderr, a clean stop on Ctrl-C,
+//! and exit codes: 0 on success, 2 for bad usage or configuration, 1 for any other failure.
+
+mod bars;
+mod compute;
+mod exit;
+mod session;
+mod stop;
+
+pub use bars::Bars;
+pub use compute::ComputeArgs;
+pub use exit::{main_with, print_json, usage};
+pub use session::Session;
+pub use stop::StopFlag;

@@ -1,0 +1,41 @@
+//! `tribute`: a whole study, from pictures to credited contributors.
+
+mod demo;
+mod export;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use terminal::main_with;
+
+/// Credits the people whose images trained a diffusion model
+#[derive(Parser)]
+#[command(name = "tribute", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the study that ships with Tribute: 12 contributors of openclipart
+    Demo(demo::DemoArgs),
+    /// Run a study from its TOML file, or continue it
+    Run(run::RunArgs),
+    /// Show what is done, what is left, and what failed
+    Status(status::StatusArgs),
+    /// Write a study's records as JSONL or CSV
+    Export(export::ExportArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    main_with(|| match arguments.command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Export(arguments) => export::export(&arguments),
+    })
+}

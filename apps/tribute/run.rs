@@ -1,0 +1,90 @@
+//! `tribute run`: a study from its file.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use study::{Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
+use terminal::{ComputeArgs, Session};
+
+/// `--truth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TruthSource {
+    /// Use the records of retrained models that come with the study, and compute those that are missing
+    Shipped,
+    /// Retrain everything
+    Recompute,
+}
+
+/// What `run` and `demo` share.
+#[derive(Debug, Args)]
+pub struct DriveArgs {
+    /// Runs at the same time
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Where the retrained models that judge the scores come from
+    #[arg(long, value_enum, default_value_t = TruthSource::Shipped)]
+    truth: TruthSource,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// Arguments of `tribute run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The study file
+    study: PathBuf,
+    /// Folder of the results; runs/<name of the study> when left out
+    #[arg(long)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    drive: DriveArgs,
+}
+
+/// Runs or continues the study.
+pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
+    let config = StudyConfig::read(&arguments.study)?;
+    let out = arguments.out.clone().unwrap_or_else(|| default_out(&config));
+    drive(config, &out, &arguments.drive)
+}
+
+/// Where the results of a study go unless the user says otherwise.
+pub fn default_out(config: &StudyConfig) -> PathBuf {
+    Path::new("runs").join(&config.name)
+}
+
+/// Drives a study in `out` and says what came out.
+pub fn drive(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::Result<()> {
+    if arguments.workers == 0 {
+        return Err(terminal::usage("--workers is 0: give 1 or more"));
+    }
+    let session = Session::start(&arguments.compute)?;
+    let context = session.open(config)?;
+    let options = RunOptions {
+        workers: Workers { count: arguments.workers, threads: 0 },
+        truth: match arguments.truth {
+            TruthSource::Shipped => Truth::Shipped,
+            TruthSource::Recompute => Truth::Recompute,
+        },
+    };
+    let dir = StudyDir::new(out);
+    let summary = run_study(&context, &dir, options, &session.progress)?;
+    session.progress.note("");
+    println!("{}", describe(&summary));
+    println!("report: {}", dir.report_html().display());
+    Ok(())
+}
+
+/// Who contributed most, and how far to trust it.
+fn describe(summary: &Summary) -> String {
+    let mut lines = vec![format!("Shares in {}:", summary.behavior)];
+    let width = summary.shares.iter().map(|share| share.name.chars().count()).max().unwrap_or(0);
+    for share in &summary.shares {
+        let interval = match share.interval {
+            Some((low, high)) => format!("[{low:+.4}, {high:+.4}]"),
+            None => "(no interval: too few coalitions)".to_owned(),
+        };
+        lines.push(format!("  {:width$}  {:+.4}  {interval}", share.name, share.value));
+    }
+    lines.extend(summary.verdicts.iter().cloned());
+    lines.join("\n")
+}

@@ -1,0 +1,56 @@
+//! `[data]`: which images, by whom, at which size.
+
+use std::path::{Path, PathBuf};
+
+use data::{ContributorKey, Dataset, OpenOptions, Selection};
+use serde::{Deserialize, Serialize};
+
+use super::require;
+use crate::error::StudyError;
+
+/// Images and their contributors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A dataset pack (its folder with `pack.toml`), a CSV with a column `file`, or a folder of contributors' folders.
+    pub path: PathBuf,
+    /// Columns that together name the contributor.
+    #[serde(default)]
+    pub contributor: ContributorKey,
+    /// Which contributors and images to keep; all when left out.
+    #[serde(default)]
+    pub select: Selection,
+    /// Side of the square training images in pixels.
+    pub resolution: usize,
+    /// Share of each contributor's images held out of training, for the held-out loss.
+    #[serde(default = "default_held_out")]
+    pub held_out: f64,
+    /// Mirror training images left to right at random.
+    #[serde(default)]
+    pub horizontal_flip: bool,
+}
+
+fn default_held_out() -> f64 {
+    0.1
+}
+
+impl DataConfig {
+    /// Opens the images.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::open`] and [`Dataset::select`].
+    pub fn open(&self) -> Result<Dataset, StudyError> {
+        let resolution = u32::try_from(self.resolution).ok();
+        let options = OpenOptions { key: self.contributor.clone(), resolution, ..OpenOptions::default() };
+        Ok(Dataset::open(&self.path, &options)?.select(&self.select)?)
+    }
+
+    pub(super) fn resolve(&mut self, base: &Path) {
+        self.path = base.join(&self.path);
+    }
+
+    pub(super) fn validate(&self) -> Result<(), StudyError> {
+        require((4..=1024).contains(&self.resolution), "data.resolution", self.resolution, "4 to 1024 pixels")?;
+        require((0.0..1.0).contains(&self.held_out), "data.held_out", self.held_out, "at least 0 and below 1")
+    }
+}

@@ -1,0 +1,143 @@
+//! The study file: one TOML document that determines every run of an experiment.
+//!
+//! Every section is validated before anything runs. Unknown keys are refused by name, paths are
+//! resolved against the folder of the study file.
+
+mod data;
+mod evaluation;
+mod model;
+mod training;
+
+pub use data::DataConfig;
+pub use evaluation::{CoalitionsConfig, EvaluationConfig, SamplingConfig};
+pub use model::{ModelConfig, ModelPreset};
+pub use training::{FineTuneConfig, PruneConfig, TrainConfig, UnlearnConfig};
+
+use std::path::{Path, PathBuf};
+
+use behavior::Behavior;
+use diffusion_core::schedule::NoiseScheduleConfig;
+use diffusion_core::training::TrainingConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StudyError;
+
+/// A whole study, as written in its TOML file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyConfig {
+    /// Name of the study: the folder of its results and the title of its report.
+    pub name: String,
+    /// Seed from which every random stream of the study is derived by name.
+    #[serde(default)]
+    pub seed: u64,
+    /// Marks the numbers as "for show only" in the report: the study is too small to conclude from.
+    #[serde(default)]
+    pub for_show: bool,
+    /// What is measured on each model's samples; the first entry is the primary behaviour.
+    pub behaviors: Vec<Behavior>,
+    /// Folder with the weights of the feature extractors; `weights` beside the study file when left out.
+    #[serde(default = "default_weights")]
+    pub weights: PathBuf,
+    /// Images and contributors.
+    pub data: DataConfig,
+    /// Architecture of the denoising network.
+    pub model: ModelConfig,
+    /// Forward process.
+    #[serde(default)]
+    pub diffusion: NoiseScheduleConfig,
+    /// Training of the full model, and of every retrained model.
+    pub train: TrainConfig,
+    /// Structural pruning of the full model.
+    pub prune: PruneConfig,
+    /// Fine-tuning of the pruned model on all contributors.
+    pub fine_tune: FineTuneConfig,
+    /// From the parent model to the model of a coalition.
+    pub unlearn: UnlearnConfig,
+    /// Which coalitions the scores are estimated from.
+    pub coalitions: CoalitionsConfig,
+    /// How images are generated.
+    pub sample: SamplingConfig,
+    /// How the scores are judged.
+    pub evaluation: EvaluationConfig,
+}
+
+fn default_weights() -> PathBuf {
+    PathBuf::from("weights")
+}
+
+impl StudyConfig {
+    /// Reads and validates a study file; relative paths in it are resolved against its folder.
+    ///
+    /// # Errors
+    /// [`StudyError::ReadStudy`] if the file cannot be read, [`StudyError::ParseStudy`] for TOML errors and unknown
+    /// keys (with line and key), [`StudyError::InvalidKey`] for values out of range.
+    pub fn read(path: &Path) -> Result<Self, StudyError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| StudyError::ReadStudy { path: path.to_owned(), source })?;
+        let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        Self::parse(&text, &base, path)
+    }
+
+    /// Parses and validates the text of a study file; `base` resolves relative paths, `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`StudyConfig::read`].
+    pub fn parse(text: &str, base: &Path, path: &Path) -> Result<Self, StudyError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|source| StudyError::ParseStudy { path: path.to_owned(), source: Box::new(source) })?;
+        config.weights = base.join(&config.weights);
+        config.data.resolve(base);
+        config.evaluation.resolve(base);
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Batch size, optimiser, clipping and EMA of the pruned model's fine-tuning.
+    pub fn fine_tune_optimization(&self) -> &TrainingConfig {
+        self.fine_tune.optimization.as_ref().unwrap_or(&self.train.optimization)
+    }
+
+    /// Batch size, optimiser, clipping and EMA of the unlearning method.
+    pub fn unlearn_optimization(&self) -> &TrainingConfig {
+        self.unlearn.optimization.as_ref().unwrap_or(&self.train.optimization)
+    }
+
+    /// Checks every value that has a range.
+    ///
+    /// # Errors
+    /// [`StudyError::InvalidKey`] names the first offending key, its value and the allowed range.
+    pub fn validate(&self) -> Result<(), StudyError> {
+        let name_ok = !self.name.is_empty()
+            && self.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && !self.name.starts_with('.');
+        require(name_ok, "name", &self.name, "letters, digits, '-', '_' and '.', not starting with '.'")?;
+        require(!self.behaviors.is_empty(), "behaviors", "[]", "at least one behaviour")?;
+        for (i, behavior) in self.behaviors.iter().enumerate() {
+            let twice = self.behaviors[..i].contains(behavior);
+            require(!twice, "behaviors", behavior.key(), "each behaviour once")?;
+        }
+        self.data.validate()?;
+        self.model.unet(self.data.resolution)?;
+        let schedule = self
+            .diffusion
+            .build()
+            .map_err(|source| StudyError::Section { section: "diffusion", source })?;
+        self.train.validate()?;
+        self.fine_tune.validate()?;
+        self.unlearn.validate()?;
+        self.coalitions.validate()?;
+        self.sample.validate(&schedule)?;
+        self.evaluation.validate()
+    }
+}
+
+/// Fails with a message that names the key, its value and what is allowed.
+pub(crate) fn require(
+    ok: bool,
+    key: &'static str,
+    value: impl ToString,
+    allowed: &'static str,
+) -> Result<(), StudyError> {
+    if ok { Ok(()) } else { Err(StudyError::InvalidKey { key, value: value.to_string(), allowed }) }
+}

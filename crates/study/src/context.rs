@@ -1,0 +1,139 @@
+//! What every run of a study shares: images, network shape, schedule, measures and streams.
+
+use std::collections::BTreeMap;
+
+use data::{Batches, Dataset, Split};
+use diffusion_core::{Device, DiffusionError, UNet2DConfig, UNet2DModel};
+use diffusion_core::samplers::{SampledImages, sample};
+use diffusion_core::schedule::NoiseSchedule;
+use ledger::Value;
+use removal::Coalition;
+use streams::Streams;
+
+use crate::config::StudyConfig;
+use crate::error::StudyError;
+use crate::measuring::{Measuring, prepare_measurer};
+use crate::progress::{Progress, Task, Unit};
+use crate::runs::RunSettings;
+
+/// A study whose file is valid and whose images are open.
+pub struct Context {
+    /// The study file.
+    pub config: StudyConfig,
+    /// The full architecture.
+    pub unet: UNet2DConfig,
+    /// The forward process.
+    pub schedule: NoiseSchedule,
+    /// Images and contributors.
+    pub dataset: Dataset,
+    /// Training and held-out images.
+    pub split: Split,
+    /// Where the models live, without autodiff.
+    pub device: Device,
+    /// The device in words, as records name it.
+    pub device_name: String,
+    /// Hash of images, contributors, key and resolution.
+    pub data_hash: String,
+    measuring: Measuring,
+}
+
+impl Context {
+    /// Opens images and feature extractors.
+    ///
+    /// # Errors
+    /// Images or weights that cannot be read, and settings that do not fit them.
+    pub fn open(config: StudyConfig, device: Device, device_name: String) -> Result<Self, StudyError> {
+        config.validate()?;
+        let schedule = config
+            .diffusion
+            .build()
+            .map_err(|source| StudyError::Section { section: "diffusion", source })?;
+        let unet = config.model.unet(config.data.resolution)?;
+        let dataset = config.data.open()?;
+        // Broken files fail now, not in the middle of a training.
+        dataset.preload()?;
+        let streams = Streams::new(config.seed);
+        let split = dataset.split(config.data.held_out, &streams)?;
+        let data_hash = dataset.content_hash()?;
+        let measuring = Measuring::new(&config, &device)?;
+        Ok(Self { config, unet, schedule, dataset, split, device, device_name, data_hash, measuring })
+    }
+
+    /// Number of contributors.
+    pub fn contributors(&self) -> usize {
+        self.dataset.contributors().len()
+    }
+
+    /// What the keys of all runs share.
+    pub fn run_settings(&self) -> RunSettings<'_> {
+        RunSettings {
+            config: &self.config,
+            unet: &self.unet,
+            data_hash: &self.data_hash,
+            extractors: self.measuring.extractors(),
+        }
+    }
+
+    /// The streams of an independent repetition. Coalitions of one repetition share their noise (common random
+    /// numbers), so that differences between them are not those of the noise.
+    pub fn streams(&self, repetition: u64) -> Streams {
+        Streams::new(self.config.seed).child("repetition", repetition)
+    }
+
+    /// A freshly initialised network of the full architecture.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fresh_model(&self, repetition: u64) -> Result<UNet2DModel, DiffusionError> {
+        let streams = self.streams(repetition).child("initial weights", 0);
+        UNet2DModel::new(&self.unet, &self.device, &streams)
+    }
+
+    /// Training batches of a coalition's images.
+    ///
+    /// # Errors
+    /// If the coalition has no images.
+    pub fn batches(&self, coalition: &Coalition, repetition: u64) -> Result<Batches, StudyError> {
+        let view = self.split.train.restricted_to(coalition)?;
+        Ok(view.batches(self.streams(repetition).child("batches", 0), self.config.data.horizontal_flip)?)
+    }
+
+    /// The study's samples of a model with averaged weights.
+    ///
+    /// # Errors
+    /// [`StudyError::Stopped`] if the user asked to stop; a model that gives NaN.
+    pub fn sample(
+        &self,
+        model: &UNet2DModel,
+        repetition: u64,
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<SampledImages, StudyError> {
+        let indices: Vec<u64> = (0..self.config.sample.count as u64).collect();
+        let streams = self.streams(repetition).child("samples", 0);
+        let task = Task { label: format!("{label}: sample"), total: indices.len() as u64, unit: Unit::Images };
+        let mut bar = progress.begin(task);
+        let samples = sample(model, &self.schedule, &self.config.sample.process(), &indices, &streams, &mut |state| {
+            bar.advance(state.images_done as u64, "");
+            if progress.stop_requested() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        });
+        match samples {
+            Err(DiffusionError::Stopped { .. }) => Err(StudyError::Stopped),
+            other => Ok(other?),
+        }
+    }
+
+    /// All behaviours of a model and its samples.
+    ///
+    /// # Errors
+    /// NaN among features or pixels; a device that fails.
+    pub fn measure(
+        &self,
+        model: &UNet2DModel,
+        samples: &SampledImages,
+    ) -> Result<BTreeMap<String, Value>, StudyError> {
+        self.measuring.measure(model, samples, || {
+            prepare_measurer(&self.config, &self.split, &self.schedule, &self.device)
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! Errors of a study.
+
+use std::path::PathBuf;
+
+use diffusion_core::DiffusionError;
+use thiserror::Error;
+
+/// Why a study did not run to its end.
+#[derive(Debug, Error)]
+pub enum StudyError {
+    /// The study file cannot be read.
+    #[error("cannot read the study file {path}: {source}")]
+    ReadStudy {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The study file is not TOML, or has unknown or missing keys.
+    #[error("{path}: {source}")]
+    ParseStudy {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and what was expected.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("`{key}` is {value}, must be {allowed}")]
+    InvalidKey {
+        /// The key with its section.
+        key: &'static str,
+        /// What the file says.
+        value: String,
+        /// What it may say.
+        allowed: &'static str,
+    },
+    /// A value of a section with settings of another layer is out of its range.
+    #[error("in [{section}]: {source}")]
+    Section {
+        /// The section of the study file.
+        section: &'static str,
+        /// The key and what is allowed.
+        source: DiffusionError,
+    },
+    /// The network's shape does not fit together.
+    #[error("in [model]: {source}")]
+    Model {
+        /// The key and what is allowed.
+        source: DiffusionError,
+    },
+    /// The pruning ratio or the importance does not fit the network.
+    #[error("in [prune]: {0}")]
+    Prune(#[from] sparsify::SparsifyError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] data::DataError),
+    /// Coalitions cannot be drawn.
+    #[error(transparent)]
+    Removal(#[from] removal::RemovalError),
+    /// The data changed after the study began.
+    #[error(
+        "the images of this study changed: {path} was begun with data {before}, now they hash to {now}; \
+         put the images back, or start a new study in another folder"
+    )]
+    DataChanged {
+        /// The study's folder.
+        path: PathBuf,
+        /// Hash when the study began.
+        before: String,
+        /// Hash now.
+        now: String,
+    },
+    /// A folder holds something else than a study.
+    #[error("{path} is not the folder of a study: {reason}; choose an empty or new folder")]
+    NotAStudy {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// Training, sampling or a model folder failed.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
+    /// The unlearning method failed.
+    #[error(transparent)]
+    Unlearn(#[from] unlearn::UnlearnError),
+    /// Measuring failed.
+    #[error(transparent)]
+    Behavior(#[from] behavior::BehaviorError),
+    /// Records cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+    /// The scores cannot be estimated.
+    #[error(transparent)]
+    Attribution(#[from] attribution_lds::AttributionError),
+    /// The report cannot be made.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
+    /// A record lacks a behaviour of the study.
+    #[error("the record of run {run} has no `{key}`; delete the record and start the study again")]
+    MissingBehavior {
+        /// The run.
+        run: String,
+        /// The behaviour.
+        key: String,
+    },
+    /// A folder of samples is damaged.
+    #[error("{path} holds no samples: {reason}; make them anew with tribute-sample")]
+    BadSamples {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of the study cannot be written or read.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried ("write", "read").
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The study cannot be written as TOML.
+    #[error("the study cannot be written as TOML: {source}")]
+    NotToml {
+        /// What TOML has no form for.
+        source: toml::ser::Error,
+    },
+    /// Results cannot be written as JSON.
+    #[error("a result cannot be written as JSON: {source}")]
+    NotJson {
+        /// What JSON has no form for.
+        source: serde_json::Error,
+    },
+    /// Some runs failed every time.
+    #[error("{failed} of {total} runs failed; `tribute status` names them and the reasons; the same command tries them again")]
+    RunsFailed {
+        /// Runs without a record.
+        failed: usize,
+        /// Runs in all.
+        total: usize,
+    },
+    /// The user asked to stop.
+    #[error("stopped; everything finished so far is kept, and the same command continues from here")]
+    Stopped,
+}
+
+impl StudyError {
+    /// Whether the cause is in the command line or a configuration file (exit code 2), not in running (exit code 1).
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadStudy { .. }
+                | Self::ParseStudy { .. }
+                | Self::InvalidKey { .. }
+                | Self::Section { .. }
+                | Self::Model { .. }
+                | Self::Prune(_)
+                | Self::Removal(_)
+                | Self::NotAStudy { .. }
+        )
+    }
+
+    pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

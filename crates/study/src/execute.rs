@@ -1,0 +1,137 @@
+//! From a run to its record: make the model, sample, measure.
+
+use std::path::Path;
+use std::time::Instant;
+
+use data::png_grid;
+use diffusion_core::{UNet2DModel, write_atomically};
+use diffusion_core::training::{Outcome, StepReport, Trainer};
+use ledger::{Record, RunKey};
+use unlearn::{Method, Start};
+
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::layout::StudyDir;
+use crate::progress::{Progress, Task, Unit};
+use crate::runs::{Recipe, Run};
+
+/// Columns of a sheet of samples.
+pub(crate) const SHEET_COLUMNS: usize = 16;
+
+/// Steps `trainer` to `steps`, showing progress; saves to `checkpoint` at a cadence, at the end and when stopped.
+///
+/// # Errors
+/// [`StudyError::Stopped`] if the user asked to stop; those of the training loop and of saving.
+pub(crate) fn train_to(
+    trainer: &mut Trainer<UNet2DModel>,
+    batches: &data::Batches,
+    steps: u64,
+    checkpoint: Option<(&Path, u64)>,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<(), StudyError> {
+    let mut bar = progress.begin(Task { label: label.to_owned(), total: steps, unit: Unit::Steps });
+    let mut smooth: Option<f32> = None;
+    let mut watch = |report: &StepReport| {
+        let loss = smooth.map_or(report.loss, |s| 0.98 * s + 0.02 * report.loss);
+        smooth = Some(loss);
+        bar.advance(report.step, &format!("loss {loss:.4}  {:.0} images/s", report.images_per_second));
+        if progress.stop_requested() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    };
+    loop {
+        let target = checkpoint.map_or(steps, |(_, every)| steps.min((trainer.step() / every + 1) * every));
+        let outcome = trainer.step_to(batches, target, &mut watch)?;
+        if let Some((dir, _)) = checkpoint {
+            trainer.save(dir)?;
+        }
+        match outcome {
+            Outcome::Stopped { .. } => return Err(StudyError::Stopped),
+            Outcome::Finished if trainer.step() >= steps => return Ok(()),
+            Outcome::Finished => {}
+        }
+    }
+}
+
+/// The trainer of a method on a coalition, and the method's number of steps.
+///
+/// # Errors
+/// A method without its parent; settings out of range.
+pub(crate) fn trainer_of(
+    context: &Context,
+    method: Method,
+    repetition: u64,
+    parent: Option<&UNet2DModel>,
+) -> Result<(Trainer<UNet2DModel>, u64), StudyError> {
+    let config = &context.config;
+    let (steps, training) = match method {
+        Method::Retrain => (config.train.steps, &config.train.optimization),
+        Method::Gd => (config.unlearn.steps, config.unlearn_optimization()),
+    };
+    let fresh = || Ok(context.fresh_model(repetition)?);
+    let start = Start { fresh: &fresh, parent };
+    let streams = context.streams(repetition).child("training", 0);
+    let trainer = unlearn::prepare(method, &start, training, context.schedule.clone(), streams)?;
+    Ok((trainer, steps))
+}
+
+/// Makes the model of a run (averaged weights), with the seconds its training took.
+fn make_model(
+    context: &Context,
+    run: &Run,
+    parent: Option<&UNet2DModel>,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<(UNet2DModel, f64), StudyError> {
+    let method = match run.recipe {
+        Recipe::Null => return Ok((context.fresh_model(0)?, 0.0)),
+        Recipe::Retrain { .. } => Method::Retrain,
+        Recipe::Unlearn { .. } => context.config.unlearn.method,
+    };
+    let (mut trainer, steps) = trainer_of(context, method, run.repetition(), parent)?;
+    let batches = context.batches(&run.coalition, run.repetition())?;
+    train_to(&mut trainer, &batches, steps, None, label, progress)?;
+    Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
+}
+
+/// Executes a run and gives its record; writes its sheet of samples.
+///
+/// # Errors
+/// [`StudyError::Stopped`], and whatever training, sampling, measuring and writing can fail with.
+pub fn execute(
+    context: &Context,
+    dir: &StudyDir,
+    run: &Run,
+    parent: Option<&UNet2DModel>,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<Record, StudyError> {
+    let (model, train_seconds) = make_model(context, run, parent, label, progress)?;
+    let key = run.key(&context.run_settings())?;
+    measure_model(context, dir, key, &model, run.repetition(), train_seconds, label, progress)
+}
+
+/// Samples from a finished model, measures, and gives the record under `key`.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn measure_model(
+    context: &Context,
+    dir: &StudyDir,
+    key: RunKey,
+    model: &UNet2DModel,
+    repetition: u64,
+    train_seconds: f64,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<Record, StudyError> {
+    let start = Instant::now();
+    let samples = context.sample(model, repetition, label, progress)?;
+    let sampled = start.elapsed().as_secs_f64();
+    let behaviors = context.measure(model, &samples)?;
+    let measured = start.elapsed().as_secs_f64() - sampled;
+
+    let mut record = Record::new(key)?;
+    record.behaviors = behaviors;
+    record.device.clone_from(&context.device_name);
+    record.program = format!("tribute {}", env!("CARGO_PKG_VERSION"));
+    write_atomically(&dir.samples(&record.id()), &png_grid(&samples.pixels, samples.shape, SHEET_COLUMNS)?)?;
+    Ok(record.seconds("train", train_seconds).seconds("sample", sampled).seconds("measure", measured))
+}

@@ -1,0 +1,80 @@
+//! Where a study keeps its files.
+//!
+//! ```text
+//! <dir>/study.toml            the study as it was started, normalised
+//! <dir>/state.json           name and data hash that the folder is bound to
+//! <dir>/plan.json            which runs each part of the study needs
+//! <dir>/driver.lock           held by the process that drives the study
+//! <dir>/models/<id>/          a model in the diffusers layout, finished or the newest checkpoint of its training
+//! <dir>/ledger/               one record per run, claims and failures
+//! <dir>/samples/<id>.png      sample sheets of the models shown in the report
+//! <dir>/report.html           the report, and report.json with its numbers
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use ledger::RunId;
+
+/// The folder of one study's results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyDir {
+    root: PathBuf,
+}
+
+impl StudyDir {
+    /// The study in folder `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The normalised study file.
+    pub fn study_file(&self) -> PathBuf {
+        self.root.join("study.toml")
+    }
+
+    /// What the folder is bound to.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+
+    /// Which runs each part needs.
+    pub fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
+    /// Finished model of a run.
+    pub fn model(&self, id: &RunId) -> PathBuf {
+        self.root.join("models").join(short(id))
+    }
+
+
+    /// Records, claims and failures.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    /// Sample sheet of a run.
+    pub fn samples(&self, id: &RunId) -> PathBuf {
+        self.root.join("samples").join(format!("{}.png", short(id)))
+    }
+
+    /// The page.
+    pub fn report_html(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
+    /// The page's numbers.
+    pub fn report_json(&self) -> PathBuf {
+        self.root.join("report.json")
+    }
+}
+
+/// The first 16 hexadecimal digits: 64 bits tell the few models of one study apart.
+fn short(id: &RunId) -> String {
+    id.to_string().chars().take(16).collect()
+}

@@ -1,0 +1,45 @@
+//! A study: the whole method end to end, from one TOML file.
+//!
+//! [`StudyConfig`] is the file; [`Context`] opens its images; [`run_study`] trains and prunes a model, fine-tunes it on
+//! coalitions of contributors, samples, measures, estimates Shapley values, judges them by retrained models, and writes a
+//! report. Every run is an immutable record, so a study can be interrupted at any moment and continued.
+//!
+//! Files are in a [`StudyDir`]. Nothing is printed: an application passes a [`Progress`].
+
+mod begun;
+mod config;
+mod context;
+mod driver;
+mod error;
+mod execute;
+mod layout;
+mod measuring;
+mod models;
+mod plan;
+mod progress;
+mod records;
+mod reporting;
+mod runs;
+mod samples;
+mod scores;
+mod similarity;
+mod stages;
+mod status;
+mod study;
+
+pub use config::{
+    CoalitionsConfig, DataConfig, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset, PruneConfig,
+    SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,
+};
+pub use context::Context;
+pub use driver::Workers;
+pub use error::StudyError;
+pub use layout::StudyDir;
+pub use models::{TrainedModel, fine_tune_pruned, train_full_model, unlearned_model};
+pub use progress::{Progress, Silent, Task, TaskProgress, Unit};
+pub use records::read_records;
+pub use reporting::{Share, Summary};
+pub use samples::{read_samples, write_samples};
+pub use stages::{load_model, training_draw};
+pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
+pub use study::{RunOptions, Truth, run_study};

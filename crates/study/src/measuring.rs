@@ -1,0 +1,145 @@
+//! The measures of a study: prepared when first used, since reference images take time to embed.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossConfig};
+use behavior::{Behavior, ExtractorSpec, FeatureExtractor, Measurer, Needs, Samples, ScoreDetail};
+use data::{Dataset, Split, View};
+use diffusion_core::{Denoiser, Device, UNet2DModel};
+use diffusion_core::samplers::SampledImages;
+use diffusion_core::schedule::NoiseSchedule;
+use ledger::Value;
+use streams::{Streams, subset};
+
+use crate::config::StudyConfig;
+use crate::error::StudyError;
+
+/// Training images that distances, manifolds and clusters refer to, at most; a seeded choice of them beyond.
+const MAX_REFERENCES: usize = 5000;
+/// What a vector of losses by contributor is called in a record.
+const BY_CONTRIBUTOR: &str = "by_contributor";
+
+/// Measures models one at a time: extraction uses all threads by itself.
+pub(crate) struct Measuring {
+    measurer: Mutex<Option<Measurer>>,
+    extractors: Vec<(String, String)>,
+}
+
+impl Measuring {
+    /// Checks that the weights of all extractors in use can be read.
+    pub fn new(config: &StudyConfig, device: &Device) -> Result<Self, StudyError> {
+        let mut specs: Vec<ExtractorSpec> = config.behaviors.iter().filter_map(extractor_of).collect();
+        specs.sort_unstable();
+        specs.dedup();
+        let extractors = specs
+            .into_iter()
+            .map(|spec| {
+                let extractor = FeatureExtractor::load(spec, &config.weights, device)?;
+                Ok((spec.to_string(), extractor.weights_sha256().to_owned()))
+            })
+            .collect::<Result<_, StudyError>>()?;
+        if config.behaviors.contains(&Behavior::DiffusionLoss) && config.data.held_out == 0.0 {
+            return Err(StudyError::InvalidKey {
+                key: "data.held_out",
+                value: "0".to_owned(),
+                allowed: "above 0 where `diffusion_loss` is measured: it is the loss on held-out images",
+            });
+        }
+        Ok(Self { measurer: Mutex::new(None), extractors })
+    }
+
+    /// Hash of the weights of each extractor in use.
+    pub fn extractors(&self) -> &[(String, String)] {
+        &self.extractors
+    }
+
+    /// All behaviours of a model and its samples, by key; losses by contributor under `<key>_by_contributor`.
+    pub fn measure(
+        &self,
+        model: &UNet2DModel,
+        samples: &SampledImages,
+        prepare: impl FnOnce() -> Result<Measurer, StudyError>,
+    ) -> Result<BTreeMap<String, Value>, StudyError> {
+        // A worker that panicked while measuring leaves nothing half-done behind the lock.
+        let mut turn = self.measurer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let measurer = match &mut *turn {
+            Some(measurer) => measurer,
+            empty => empty.insert(prepare()?),
+        };
+        let samples = Samples::new(&samples.pixels, samples.shape)?;
+        let prediction = |x, t| model.predict_noise(x, t);
+        let mut values = BTreeMap::new();
+        for score in measurer.measure(&samples, Some(&prediction), &mut |_, _, _| {})? {
+            let key = score.behavior.key();
+            if let Some(ScoreDetail::PerContributor { losses }) = &score.detail
+                && let Some(losses) = losses.iter().copied().collect::<Option<Vec<f64>>>()
+            {
+                values.insert(by_contributor_key(&key), Value::from(losses));
+            }
+            values.insert(key, Value::from(score.value));
+        }
+        Ok(values)
+    }
+}
+
+/// What the losses by contributor of a behaviour are called in records.
+pub(crate) fn by_contributor_key(key: &str) -> String {
+    format!("{key}_{BY_CONTRIBUTOR}")
+}
+
+fn extractor_of(behavior: &Behavior) -> Option<ExtractorSpec> {
+    match behavior.needs() {
+        Needs::Extractor(spec) | Needs::Reference(spec) => Some(spec),
+        Needs::Pixels | Needs::Model => None,
+    }
+}
+
+/// Embeds the reference images and fixes the noises of the held-out loss.
+pub(crate) fn prepare_measurer(
+    config: &StudyConfig,
+    split: &Split,
+    schedule: &NoiseSchedule,
+    device: &Device,
+) -> Result<Measurer, StudyError> {
+    let streams = Streams::new(config.seed).child("measures", 0);
+    let places = match split.train.len() {
+        n if n > MAX_REFERENCES => subset(&mut streams.rng("reference images", 0), n, MAX_REFERENCES),
+        n => (0..n).collect(),
+    };
+    let indices: Vec<usize> = places.iter().map(|&place| split.train.indices()[place]).collect();
+    let (pixels, shape) = rgb_images(split.train.dataset(), &indices)?;
+    let reference = Samples::new(&pixels, shape)?;
+    let needs_held_out = config.behaviors.contains(&Behavior::DiffusionLoss);
+    let held_out = needs_held_out.then(|| held_out_loss(&split.held_out, schedule, streams, device)).transpose()?;
+    Ok(Measurer::prepare(&config.behaviors, Some(&reference), held_out, &config.weights, device, &mut |_, _, _| {})?)
+}
+
+/// The loss on fixed noisy versions of the images of a view.
+pub(crate) fn held_out_loss(
+    view: &View,
+    schedule: &NoiseSchedule,
+    streams: Streams,
+    device: &Device,
+) -> Result<HeldOutLoss, StudyError> {
+    let batch = view.load(0..view.len())?;
+    let dataset = view.dataset();
+    let [_, channels, height, width] = batch.shape;
+    let images = HeldOutImages {
+        pixels: batch.pixels,
+        shape: [channels, height, width],
+        contributor: batch.indices.iter().filter_map(|&image| dataset.owner(image)).collect(),
+        contributors: dataset.contributors().len(),
+    };
+    Ok(HeldOutLoss::new(images, HeldOutLossConfig::default(), schedule.clone(), streams, device)?)
+}
+
+/// Images by number as 8-bit RGB, `[images, height, width, 3]`.
+pub(crate) fn rgb_images(dataset: &Dataset, indices: &[usize]) -> Result<(Vec<u8>, [usize; 4]), StudyError> {
+    let (width, height) = dataset.size();
+    let mut pixels = Vec::with_capacity(indices.len() * (width * height * 3) as usize);
+    for &index in indices {
+        pixels.extend_from_slice(&dataset.image(index)?);
+    }
+    Ok((pixels, [indices.len(), height as usize, width as usize, 3]))
+}

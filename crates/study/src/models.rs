@@ -1,0 +1,163 @@
+//! The two models that every study trains before its coalitions: the full one, and the pruned one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use diffusion_core::UNet2DModel;
+use diffusion_core::model_folder::model_hash;
+use diffusion_core::training::Trainer;
+use removal::Coalition;
+use sparsify::{Plan, surgery};
+use streams::Streams;
+use unlearn::Method;
+
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::execute::{train_to, trainer_of};
+use crate::layout::StudyDir;
+use crate::progress::Progress;
+use crate::runs::{Run, pruned_key};
+
+/// A finished model with its averaged weights.
+#[derive(Debug, Clone)]
+pub struct TrainedModel {
+    /// The averaged weights, without autodiff.
+    pub model: UNet2DModel,
+    /// Hash of configuration and averaged weights, by which runs name their parent.
+    pub hash: String,
+    /// Seconds its training took, over all its starts.
+    pub seconds: f64,
+}
+
+/// The model trained on everybody's images: loaded if finished, else trained, from its newest checkpoint if there is one.
+///
+/// # Errors
+/// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); those of training and of files.
+pub fn full_model(context: &Context, dir: &StudyDir, progress: &dyn Progress) -> Result<TrainedModel, StudyError> {
+    let run = Run::retrained(Coalition::full(context.contributors()), 0);
+    let folder = dir.model(&run.id(&context.run_settings())?);
+    train_full_model(context, &folder, progress)
+}
+
+/// As [`full_model`], in a folder of the caller's choice.
+///
+/// # Errors
+/// As [`full_model`].
+pub fn train_full_model(
+    context: &Context,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
+    let config = &context.config.train;
+    let trainer = Trainer::new(
+        context.fresh_model(0)?,
+        config.optimization.clone(),
+        context.schedule.clone(),
+        context.streams(0).child("training", 0),
+    )?;
+    let trainer = trainer.with_identity(BTreeMap::from([("data".to_owned(), context.data_hash.clone())]));
+    let everybody = Coalition::full(context.contributors());
+    finish(context, trainer, folder, config.steps, &everybody, 0, "train the full model", progress)
+}
+
+/// The pruned full model, fine-tuned on everybody's images; loaded if finished.
+///
+/// # Errors
+/// As [`full_model`], and those of pruning.
+pub fn pruned_model(
+    context: &Context,
+    dir: &StudyDir,
+    full: &TrainedModel,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
+    let key = pruned_key(&full.hash, &context.run_settings(), context.contributors())?;
+    let pruned = prune(context, &full.model)?;
+    fine_tune_pruned(context, pruned, &full.hash, &dir.model(&key.id()?), progress)
+}
+
+/// Removes channels from a model by the study's ratio and importance.
+///
+/// # Errors
+/// A ratio that leaves a layer without channels.
+pub fn prune(context: &Context, model: &UNet2DModel) -> Result<UNet2DModel, StudyError> {
+    let settings = &context.config.prune;
+    let weights = model.state_dict()?;
+    let plan = Plan::new(model.config(), &weights, settings.pruning())?;
+    let (config, weights) = surgery(model.config(), &weights, &plan)?;
+    Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
+}
+
+/// Fine-tunes a pruned model on everybody's images into `folder`; loaded if finished. `parent` is the hash of the model
+/// that was pruned.
+///
+/// # Errors
+/// As [`full_model`].
+pub fn fine_tune_pruned(
+    context: &Context,
+    pruned: UNet2DModel,
+    parent: &str,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
+    let streams: Streams = context.streams(0).child("fine-tuning", 0);
+    let settings = context.config.fine_tune_optimization().clone();
+    let trainer = Trainer::new(pruned, settings, context.schedule.clone(), streams)?;
+    let trainer = trainer.with_identity(BTreeMap::from([
+        ("data".to_owned(), context.data_hash.clone()),
+        ("parent".to_owned(), parent.to_owned()),
+    ]));
+    let everybody = Coalition::full(context.contributors());
+    let steps = context.config.fine_tune.steps;
+    finish(context, trainer, folder, steps, &everybody, 0, "fine-tune the pruned model", progress)
+}
+
+/// The model of a coalition by a method, in `folder`; an unfinished training there continues. A method that starts from a
+/// trained model needs `parent`.
+///
+/// # Errors
+/// As [`full_model`], and a method without its parent.
+pub fn unlearned_model(
+    context: &Context,
+    method: Method,
+    coalition: &Coalition,
+    repetition: u64,
+    parent: Option<&UNet2DModel>,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
+    let (trainer, steps) = trainer_of(context, method, repetition, parent)?;
+    let mut identity = BTreeMap::from([
+        ("data".to_owned(), context.data_hash.clone()),
+        ("coalition".to_owned(), coalition.to_string()),
+    ]);
+    if let Some(parent) = parent.filter(|_| method.starts_from_parent()) {
+        identity.insert("parent".to_owned(), model_hash(parent.config(), &parent.state_dict()?));
+    }
+    let trainer = trainer.with_identity(identity);
+    finish(context, trainer, folder, steps, coalition, repetition, &method.to_string(), progress)
+}
+
+/// Brings a trainer to its last step, from the checkpoint in `folder` if there is one.
+#[allow(clippy::too_many_arguments)]
+fn finish(
+    context: &Context,
+    mut trainer: Trainer<UNet2DModel>,
+    folder: &Path,
+    steps: u64,
+    coalition: &Coalition,
+    repetition: u64,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
+    if diffusion_core::training::checkpoint_exists(folder) {
+        trainer = trainer.restore(folder)?;
+    }
+    if trainer.step() < steps {
+        let batches = context.batches(coalition, repetition)?;
+        let cadence = context.config.train.checkpoint_every;
+        train_to(&mut trainer, &batches, steps, Some((folder, cadence)), label, progress)?;
+    }
+    let model = trainer.ema_model()?;
+    let hash = model_hash(model.config(), &model.state_dict()?);
+    Ok(TrainedModel { model, hash, seconds: trainer.elapsed_seconds() })
+}

@@ -1,0 +1,98 @@
+//! Which runs a study needs.
+
+use std::collections::BTreeSet;
+
+use removal::{Coalition, RemovalDistribution, unique_draws};
+use streams::Streams;
+
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::runs::Run;
+
+/// Stream of the training draws.
+pub(crate) const TRAINING_DRAWS: &str = "training coalitions";
+
+/// The coalitions of a study. They depend on the study's seed and the number of contributors alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoalitionPlan {
+    /// Draws that the scores are estimated from; a repeated draw stands here twice and is run once.
+    pub training: Vec<Coalition>,
+    /// Training draws left out because they are test coalitions.
+    pub dropped: usize,
+    /// Distinct test coalitions, retrained to judge the scores.
+    pub test: Vec<Coalition>,
+    /// Draws retrained for the baseline at equal compute.
+    pub baseline: Vec<Coalition>,
+}
+
+impl CoalitionPlan {
+    /// Draws the coalitions of `context`'s study.
+    ///
+    /// The test coalitions are drawn first, so a study with more training coalitions is judged by the same test.
+    ///
+    /// # Errors
+    /// If the distribution has too few coalitions for this number of contributors.
+    pub fn draw(context: &Context) -> Result<Self, StudyError> {
+        let config = &context.config;
+        let n = context.contributors();
+        let streams = Streams::new(config.seed);
+        let alpha = config.evaluation.datamodel_alpha;
+        let test_streams = streams.child("test coalitions", 0);
+        let test: Vec<Coalition> = unique_draws(
+            &RemovalDistribution::Datamodel { alpha },
+            n,
+            &test_streams,
+            config.evaluation.test_coalitions,
+        )?
+        .into_iter()
+        .map(|draw| draw.coalition)
+        .collect();
+        let held_out: BTreeSet<&Coalition> = test.iter().collect();
+        let draw_many = |name: &str, count: usize| -> Result<Vec<Coalition>, StudyError> {
+            let streams = streams.child(name, 0);
+            (0..count as u64)
+                .map(|k| Ok(config.coalitions.distribution.draw(n, &streams, k)?.coalition))
+                .collect()
+        };
+        let mut training = draw_many(TRAINING_DRAWS, config.coalitions.count)?;
+        let drawn = training.len();
+        training.retain(|coalition| !held_out.contains(coalition));
+        let mut baseline = draw_many("retraining baseline", config.evaluation.retrain_coalitions)?;
+        baseline.retain(|coalition| !held_out.contains(coalition));
+        Ok(Self { dropped: drawn - training.len(), training, test, baseline })
+    }
+
+    /// The runs behind the scores: nobody, everybody, and each distinct training coalition.
+    pub fn score_runs(&self, n: usize, parent: &str) -> Vec<Run> {
+        let everybody = Run::unlearned(Coalition::full(n), parent);
+        let draws = self.training.iter().map(|coalition| Run::unlearned(coalition.clone(), parent));
+        distinct([Run::null(n), everybody].into_iter().chain(draws))
+    }
+
+    /// The retrainings of the test coalitions, seed by seed; seed 0 is the full model's.
+    pub fn test_runs(&self, seeds: usize) -> Vec<Run> {
+        let seeds = test_seeds(seeds);
+        seeds.flat_map(|seed| self.test.iter().map(move |c| Run::retrained(c.clone(), seed))).collect()
+    }
+
+    /// The retrainings of the baseline.
+    pub fn baseline_runs(&self) -> Vec<Run> {
+        distinct(self.baseline.iter().map(|c| Run::retrained(c.clone(), 0)))
+    }
+}
+
+/// The repetitions that test coalitions are retrained with: 1, 2, ..., all different from the full model's.
+pub fn test_seeds(count: usize) -> impl Iterator<Item = u64> {
+    1..=count as u64
+}
+
+/// The runs without repeats, in order.
+fn distinct(runs: impl IntoIterator<Item = Run>) -> Vec<Run> {
+    let mut kept: Vec<Run> = Vec::new();
+    for run in runs {
+        if !kept.contains(&run) {
+            kept.push(run);
+        }
+    }
+    kept
+}

@@ -1,0 +1,60 @@
+//! Where records are found: the study's own ledger, and those of retrained models that come with the study.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ledger::{Ledger, Record, RunId};
+
+use crate::error::StudyError;
+
+/// A study's records. The study's own come first; shipped ones stand in where it has none.
+#[derive(Debug)]
+pub struct Records {
+    ledger: Ledger,
+    shipped: BTreeMap<RunId, Record>,
+}
+
+impl Records {
+    /// The records of `ledger` and those in the file `shipped`, if given.
+    ///
+    /// # Errors
+    /// As [`read_records`].
+    pub fn new(ledger: Ledger, shipped: Option<&Path>) -> Result<Self, StudyError> {
+        Ok(Self { ledger, shipped: shipped.map_or_else(|| Ok(BTreeMap::new()), read_records)? })
+    }
+
+    /// The study's own records.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether the run has a shipped record only.
+    pub fn is_shipped(&self, id: RunId) -> bool {
+        !self.ledger.contains(id) && self.shipped.contains_key(&id)
+    }
+
+    /// A run's record.
+    ///
+    /// # Errors
+    /// A damaged record, or none.
+    pub fn get(&self, id: RunId) -> Result<Record, StudyError> {
+        match self.shipped.get(&id) {
+            Some(record) if !self.ledger.contains(id) => Ok(record.clone()),
+            _ => Ok(self.ledger.get(id)?),
+        }
+    }
+}
+
+/// Reads the records of a file, one JSON object a line, as `tribute export --format jsonl` writes them.
+///
+/// # Errors
+/// If the file cannot be read, or a line is no whole, unaltered record.
+pub fn read_records(path: &Path) -> Result<BTreeMap<RunId, Record>, StudyError> {
+    let text = std::fs::read(path).map_err(StudyError::io("read", path))?;
+    let mut records = BTreeMap::new();
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let record = Record::from_text(line, path)?;
+        records.insert(record.id(), record);
+    }
+    Ok(records)
+}

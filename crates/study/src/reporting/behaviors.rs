@@ -1,0 +1,266 @@
+//! One behaviour's part of the report.
+
+use attribution_lds::{CounterfactualRemoval, End, Interval as Bounds, NoiseCeiling};
+use behavior::{Behavior, Direction as Better};
+use removal::Coalition;
+use report::{
+    BehaviorReport, ContributorScore, Counterfactual, Diagnostic, Direction, Estimate, Interval, LdsReport, MethodLds,
+    Number, RemovalOrder, ScatterPoint, assign_ranks,
+};
+
+use super::{Findings, costs};
+use crate::error::StudyError;
+use crate::runs::Run;
+use crate::scores::{Baseline, Evaluated, Judged};
+
+pub(super) fn behavior_report(
+    findings: &Findings<'_>,
+    evaluated: &Evaluated,
+    primary: bool,
+) -> Result<BehaviorReport, StudyError> {
+    let behavior = evaluated.behavior;
+    let direction = match behavior.direction() {
+        Better::HigherIsBetter => Direction::HigherIsBetter,
+        Better::LowerIsBetter => Direction::LowerIsBetter,
+        Better::Neutral => Direction::Neutral,
+    };
+    let (name, explanation, unit) = in_words(behavior);
+    let config = &findings.context.config;
+    Ok(BehaviorReport {
+        key: behavior.key(),
+        name,
+        explanation,
+        unit,
+        direction,
+        primary,
+        samples: config.sample.count as u64,
+        value_all: evaluated.endpoints.0.into(),
+        value_none: evaluated.endpoints.1.into(),
+        method: method_name(findings),
+        coalitions: findings.plan.training.len() as u64,
+        confidence: config.coalitions.confidence,
+        interval_method: format!("{} bootstrap resamples of the coalitions", config.coalitions.bootstrap),
+        scores: scores(evaluated, direction),
+        diagnostics: diagnostics(evaluated),
+        lds: Some(lds_report(findings, evaluated)?),
+        counterfactuals: if primary { counterfactuals(findings, behavior)? } else { Vec::new() },
+    })
+}
+
+/// How the study's own scores are called.
+pub(super) fn method_name(findings: &Findings<'_>) -> String {
+    let unlearn = &findings.context.config.unlearn;
+    match (unlearn.method, unlearn.parent) {
+        (unlearn::Method::Gd, unlearn::ParentModel::Pruned) => "sFT-Shapley".to_owned(),
+        (unlearn::Method::Gd, unlearn::ParentModel::Full) => "FT-Shapley".to_owned(),
+        (unlearn::Method::Retrain, _) => "Retrain-Shapley".to_owned(),
+    }
+}
+
+/// A behaviour's name, what it is in one sentence, and its unit.
+fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
+    let text = |name: &str, explanation: &str, unit: Option<&str>| {
+        (name.to_owned(), explanation.to_owned(), unit.map(str::to_owned))
+    };
+    match behavior {
+        Behavior::Colourfulness => text(
+            "Colourfulness",
+            "How colourful the model's pictures are on average (Hasler and Süsstrunk 2003); grey is 0.",
+            None,
+        ),
+        Behavior::Brightness => text("Brightness", "How bright the model's pictures are on average, from 0 to 255.", None),
+        Behavior::Saturation => text("Saturation", "How saturated the model's colours are on average.", None),
+        Behavior::Background => text("White background", "The share of nearly white pixels in the model's pictures.", None),
+        Behavior::DiffusionLoss => text(
+            "Error on unseen works",
+            "How badly the model predicts the noise in the contributors' pictures that it was never shown.",
+            Some("mean squared error"),
+        ),
+        Behavior::InceptionScore { extractor } => text(
+            "Clarity and variety",
+            &format!("An Inception-style score of the model's pictures, with {extractor} as the classifier."),
+            None,
+        ),
+        Behavior::FrechetDistance { extractor } => text(
+            "Distance to the real pictures",
+            &format!("The Fréchet distance between features ({extractor}) of the model's pictures and the training pictures."),
+            None,
+        ),
+        Behavior::Precision { extractor, .. } => text(
+            "Realism",
+            &format!("The share of the model's pictures that lie among the training pictures ({extractor} features)."),
+            None,
+        ),
+        Behavior::Recall { extractor, .. } => text(
+            "Coverage",
+            &format!("The share of the training pictures that lie among the model's pictures ({extractor} features)."),
+            None,
+        ),
+        Behavior::ClusterEntropy { extractor, clusters } => text(
+            "Diversity",
+            &format!("How evenly the model's pictures fall into {clusters} kinds of training pictures ({extractor} features)."),
+            Some("bits"),
+        ),
+    }
+}
+
+fn scores(evaluated: &Evaluated, direction: Direction) -> Vec<ContributorScore> {
+    let ours = &evaluated.ours;
+    let intervals = ours.bootstrap.as_ref().or(ours.closed_form.as_ref());
+    let mut scores: Vec<ContributorScore> = ours
+        .values
+        .iter()
+        .enumerate()
+        .map(|(contributor, &value)| ContributorScore {
+            contributor,
+            value: value.into(),
+            standard_error: intervals.map_or(Number::MISSING, |all| all.standard_errors[contributor].into()),
+            interval: intervals.and_then(|all| interval(all.intervals[contributor], 1.0)),
+            rank: 0,
+            rank_interval: None,
+        })
+        .collect();
+    assign_ranks(&mut scores, direction);
+    scores
+}
+
+/// An interval of the report, unless a bound is infinite.
+fn interval(bounds: Bounds, scale: f64) -> Option<Interval> {
+    Interval::new(bounds.lower * scale, bounds.upper * scale)
+}
+
+fn diagnostics(evaluated: &Evaluated) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    if let Some(split) = &evaluated.split_half {
+        diagnostics.push(Diagnostic {
+            name: "Agreement of ranks between two halves of the coalitions".to_owned(),
+            value: split.correlation.into(),
+            explanation: "1 would mean that half of the coalitions give the same order of contributors.".to_owned(),
+        });
+    }
+    if let Ok(ceiling) = &evaluated.ceiling {
+        diagnostics.push(Diagnostic {
+            name: "Best correlation that a perfect score could reach against one retraining".to_owned(),
+            value: (ceiling.attainable / 100.0).into(),
+            explanation: "The square root of the agreement between retrainings: a score free of noise can pass that \
+                          agreement, but is not expected to pass this."
+                .to_owned(),
+        });
+    }
+    diagnostics
+}
+
+fn lds_report(findings: &Findings<'_>, evaluated: &Evaluated) -> Result<LdsReport, StudyError> {
+    let config = &findings.context.config;
+    let ours = MethodLds {
+        name: method_name(findings),
+        explanation: "Shapley values from models fine-tuned for a few steps on each coalition.".to_owned(),
+        lds: estimate(&evaluated.judged),
+        difference: Estimate::NotMeasured,
+        coalitions: Some(findings.plan.training.len() as u64),
+        seconds: costs::score_seconds(findings)?.into(),
+    };
+    let baselines = evaluated
+        .baselines
+        .iter()
+        .map(|(baseline, judged)| {
+            let (name, explanation, coalitions, seconds) = match baseline {
+                Baseline::ImageCount => (
+                    "Images per contributor",
+                    "The number of training images, with the sign of the better direction.",
+                    None,
+                    Some(0.0),
+                ),
+                Baseline::FeatureSimilarity => (
+                    "Mean feature similarity",
+                    "Mean cosine similarity between a contributor's images and the full model's samples (SqueezeNet, 64 px).",
+                    None,
+                    None,
+                ),
+                Baseline::RetrainShapley => (
+                    "Retrain-Shapley at equal compute",
+                    "Shapley values from models retrained from scratch, as many as our compute buys.",
+                    Some(findings.plan.baseline.len() as u64),
+                    Some(costs::seconds(findings, findings.stages[2])?),
+                ),
+            };
+            Ok(MethodLds {
+                name: name.to_owned(),
+                explanation: explanation.to_owned(),
+                lds: estimate(judged),
+                difference: judged.difference.as_ref().map_or(Estimate::NotMeasured, |d| {
+                    Estimate::measured(d.mean / 100.0, interval(d.interval, 0.01))
+                }),
+                coalitions,
+                seconds: seconds.into(),
+            })
+        })
+        .collect::<Result<_, StudyError>>()?;
+    Ok(LdsReport {
+        truth: format!(
+            "retrained from scratch on {:.0} % of the contributors, chosen at random",
+            config.evaluation.datamodel_alpha * 100.0
+        ),
+        test_coalitions: findings.plan.test.len() as u64,
+        retraining_seeds: config.evaluation.test_seeds as u64,
+        ours,
+        baselines,
+        ceiling: ceiling(&evaluated.ceiling),
+        points: evaluated
+            .points
+            .iter()
+            .map(|(coalition, predicted, actual)| ScatterPoint {
+                predicted: (*predicted).into(),
+                actual: (*actual).into(),
+                coalition_size: coalition.len(),
+                label: names(findings, coalition),
+            })
+            .collect(),
+    })
+}
+
+fn names(findings: &Findings<'_>, coalition: &Coalition) -> String {
+    let contributors = findings.context.dataset.contributors();
+    coalition.members().map(|i| contributors[i].name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn estimate(judged: &Judged) -> Estimate {
+    match &judged.lds {
+        Ok(lds) => Estimate::measured(lds.mean / 100.0, interval(lds.interval, 0.01)),
+        Err(reason) => Estimate::undefined(reason.clone()),
+    }
+}
+
+fn ceiling(ceiling: &Result<NoiseCeiling, String>) -> Estimate {
+    match ceiling {
+        Ok(c) => Estimate::measured(c.between_retrainings / 100.0, interval(c.interval, 0.01)),
+        Err(reason) => Estimate::undefined(reason.clone()),
+    }
+}
+
+fn counterfactuals(findings: &Findings<'_>, behavior: Behavior) -> Result<Vec<Counterfactual>, StudyError> {
+    let key = behavior.key();
+    let n = findings.context.contributors();
+    let full = findings.utilities.value(&Run::retrained(Coalition::full(n), 0), &key, 0)?;
+    findings
+        .removals
+        .iter()
+        .map(|CounterfactualRemoval { end, fraction, removed, remaining }| {
+            let value = findings.utilities.value(&Run::retrained(remaining.clone(), 0), &key, 0)?;
+            let change = attribution_lds::relative_change(&[full], &[value], findings.context.config.coalitions.confidence);
+            Ok(Counterfactual {
+                fraction: *fraction,
+                order: match end {
+                    End::Top => RemovalOrder::Top,
+                    End::Bottom => RemovalOrder::Bottom,
+                },
+                removed: removed.clone(),
+                value: value.into(),
+                reference: full.into(),
+                relative_change: change.ok().map(|c| c.change).into(),
+                interval: None,
+                retraining_seeds: 1,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,228 @@
+//! From records to scores, and to how far the scores can be trusted.
+
+use std::collections::BTreeMap;
+
+use attribution_lds::{
+    Attribution, AttributionError, Bootstrap, KernelShap, Lds, LdsDifference, LdsSettings, NoiseCeiling, Observations,
+    SplitHalf, UtilityTable, lds, lds_difference, noise_ceiling, predict_additive, split_half,
+};
+use behavior::{Behavior, Direction};
+use removal::Coalition;
+
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::plan::{CoalitionPlan, test_seeds};
+use crate::records::Records;
+use crate::runs::Run;
+
+/// Random halvings of the draws for the stability of ranks.
+const SPLITS: usize = 50;
+
+/// Utilities of the runs of a study, behaviour by behaviour.
+pub(crate) struct Utilities<'a> {
+    context: &'a Context,
+    records: &'a Records,
+    plan: &'a CoalitionPlan,
+    parent: &'a str,
+}
+
+/// One scoring method, judged by the test coalitions. `Err` holds why it has no value.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    /// Its linear datamodel score.
+    pub lds: Result<Lds, String>,
+    /// Our score minus this one, on the same coalitions.
+    pub difference: Option<LdsDifference>,
+}
+
+/// All that is known about one behaviour.
+#[derive(Debug, Clone)]
+pub(crate) struct Evaluated {
+    /// The behaviour.
+    pub behavior: Behavior,
+    /// Shapley values from the study's cheap runs.
+    pub ours: Attribution,
+    /// Agreement of ranks between random halves of the draws.
+    pub split_half: Option<SplitHalf>,
+    /// v(all) and v(none).
+    pub endpoints: (f64, f64),
+    /// Agreement of independently seeded retrainings.
+    pub ceiling: Result<NoiseCeiling, String>,
+    /// Our scores.
+    pub judged: Judged,
+    /// The baselines by name.
+    pub baselines: BTreeMap<Baseline, Judged>,
+    /// Test coalitions with the predicted utility and the mean of the retrained ones.
+    pub points: Vec<(Coalition, f64, f64)>,
+}
+
+/// Trivial scores that a method must beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Baseline {
+    /// Number of training images.
+    ImageCount,
+    /// Mean cosine similarity of the contributor's images to the full model's samples.
+    FeatureSimilarity,
+    /// Shapley values from retrained models at equal compute.
+    RetrainShapley,
+}
+
+impl Evaluated {
+    /// Our scores with the sign that makes more better.
+    pub fn goodness(&self) -> Vec<f64> {
+        let sign = if self.behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
+        self.ours.values.iter().map(|value| sign * value).collect()
+    }
+}
+
+impl<'a> Utilities<'a> {
+    /// Utilities from the records of a study whose method starts from `parent`.
+    pub fn new(context: &'a Context, records: &'a Records, plan: &'a CoalitionPlan, parent: &'a str) -> Self {
+        Self { context, records, plan, parent }
+    }
+
+    /// A behaviour's value in the record of a run; component `component` if it is a vector.
+    pub fn value(&self, run: &Run, key: &str, component: usize) -> Result<f64, StudyError> {
+        let id = run.id(&self.context.run_settings())?;
+        let record = self.records.get(id)?;
+        let value = record.behaviors.get(key).and_then(|value| value.as_slice().get(component).copied());
+        value.ok_or_else(|| StudyError::MissingBehavior { run: id.short(), key: key.to_owned() })
+    }
+
+    /// Draws with multiplicity, and the endpoints, from runs made by `make`.
+    fn observations(
+        &self,
+        draws: &[Coalition],
+        make: impl Fn(&Coalition) -> Run,
+        key: &str,
+        component: usize,
+    ) -> Result<Observations, StudyError> {
+        let n = self.context.contributors();
+        let mut times: BTreeMap<&Coalition, u32> = BTreeMap::new();
+        for coalition in draws {
+            *times.entry(coalition).or_default() += 1;
+        }
+        let mut table = UtilityTable::new(n);
+        // In the order of first draws, so that a larger study has a smaller one's table as its beginning.
+        for coalition in draws {
+            if let Some(times) = times.remove(coalition) {
+                table.push_times(coalition.clone(), vec![self.value(&make(coalition), key, component)?], times)?;
+            }
+        }
+        let full = self.value(&make(&Coalition::full(n)), key, component)?;
+        let none = self.value(&Run::null(n), key, component)?;
+        Ok(Observations::new(table, vec![full], vec![none])?)
+    }
+
+    /// Observations from the study's cheap runs.
+    pub fn unlearned(&self, key: &str, component: usize) -> Result<Observations, StudyError> {
+        self.observations(&self.plan.training, |c| Run::unlearned(c.clone(), self.parent), key, component)
+    }
+
+    /// Observations from the retrained baseline draws; `None` if there are none.
+    fn retrained(&self, key: &str) -> Result<Option<Observations>, StudyError> {
+        if self.plan.baseline.is_empty() {
+            return Ok(None);
+        }
+        self.observations(&self.plan.baseline, |c| Run::retrained(c.clone(), 0), key, 0).map(Some)
+    }
+
+    /// The retrained test coalitions, a table for each seed.
+    fn tests(&self, key: &str) -> Result<Vec<UtilityTable>, StudyError> {
+        let n = self.context.contributors();
+        test_seeds(self.context.config.evaluation.test_seeds)
+            .map(|seed| {
+                let mut table = UtilityTable::new(n);
+                for coalition in &self.plan.test {
+                    table.push(coalition.clone(), self.value(&Run::retrained(coalition.clone(), seed), key, 0)?)?;
+                }
+                Ok(table)
+            })
+            .collect()
+    }
+
+    /// The Shapley estimator of the study.
+    pub fn estimator(&self) -> KernelShap {
+        let config = &self.context.config;
+        let bootstrap = Bootstrap { resamples: config.coalitions.bootstrap, seed: config.seed };
+        KernelShap { level: config.coalitions.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() }
+    }
+
+    /// Scores and judges one behaviour. `similarity` holds each contributor's mean feature similarity.
+    pub fn evaluate(&self, behavior: Behavior, similarity: &[f64]) -> Result<Evaluated, StudyError> {
+        let key = behavior.key();
+        let observations = self.unlearned(&key, 0)?;
+        let ours = self.estimator().fit(&observations)?;
+        let retrained = self.retrained(&key)?.map(|observations| self.estimator().fit(&observations)).transpose()?;
+        let quick = KernelShap { bootstrap: None, ..self.estimator() };
+        let split_half =
+            split_half(&observations, SPLITS, self.context.config.seed, |half| Ok(quick.fit(half)?.values)).ok();
+
+        let tests = self.tests(&key)?;
+        let settings = LdsSettings {
+            level: self.context.config.coalitions.confidence,
+            bootstrap: Bootstrap { resamples: self.context.config.coalitions.bootstrap, seed: self.context.config.seed },
+        };
+        let ceiling = noise_ceiling(&tests, &settings).map_err(|error| error.to_string());
+        let predict_ours = |coalition: &Coalition| ours.predict(coalition);
+        let judged = Judged { lds: reason(lds(predict_ours, &tests, &settings)), difference: None };
+
+        let counts: Vec<f64> = self.training_images().iter().map(|&count| count as f64).collect();
+        // More images, or more alike images, should do more of what is good.
+        let sign = if behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
+        let signed = |values: &[f64]| values.iter().map(|value| sign * value).collect::<Vec<f64>>();
+        let mut baselines = BTreeMap::new();
+        let mut judge = |baseline, values: Vec<f64>| {
+            let predict = |coalition: &Coalition| predict_additive(&values, coalition);
+            let difference = lds_difference(predict_ours, predict, &tests, &settings).ok();
+            baselines.insert(baseline, Judged { lds: reason(lds(predict, &tests, &settings)), difference });
+        };
+        judge(Baseline::ImageCount, signed(&counts));
+        judge(Baseline::FeatureSimilarity, signed(similarity));
+        if let Some(retrained) = &retrained {
+            judge(Baseline::RetrainShapley, retrained.values.clone());
+        }
+        let points = self.points(&ours, &tests);
+        let endpoints = (observations.full(), observations.none());
+        Ok(Evaluated { behavior, ours, split_half, endpoints, ceiling, judged, baselines, points })
+    }
+
+    /// Number of training images of each contributor.
+    pub fn training_images(&self) -> Vec<usize> {
+        let train = &self.context.split.train;
+        let mut counts = vec![0; self.context.contributors()];
+        for owner in train.indices().iter().filter_map(|&image| train.dataset().owner(image)) {
+            counts[owner] += 1;
+        }
+        counts
+    }
+
+    fn points(&self, ours: &Attribution, tests: &[UtilityTable]) -> Vec<(Coalition, f64, f64)> {
+        let seeds = tests.len() as f64;
+        self.plan
+            .test
+            .iter()
+            .enumerate()
+            .map(|(row, coalition)| {
+                let actual = tests.iter().map(|table| table.rows()[row].mean()).sum::<f64>() / seeds;
+                (coalition.clone(), ours.predict(coalition), actual)
+            })
+            .collect()
+    }
+
+    /// Shapley values of every contributor for the loss on every contributor's held-out images:
+    /// `[contributor][whose images]`.
+    pub fn help_matrix(&self, key: &str) -> Result<Vec<Vec<f64>>, StudyError> {
+        let n = self.context.contributors();
+        let estimator = KernelShap { bootstrap: None, ..self.estimator() };
+        let columns = (0..n)
+            .map(|component| Ok(estimator.fit(&self.unlearned(key, component)?)?.values))
+            .collect::<Result<Vec<Vec<f64>>, StudyError>>()?;
+        Ok((0..n).map(|i| columns.iter().map(|column| column[i]).collect()).collect())
+    }
+}
+
+/// Why there is no number, as text.
+fn reason<T>(result: Result<T, AttributionError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
