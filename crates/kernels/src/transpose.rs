@@ -15,7 +15,21 @@ pub(crate) fn transpose(
     stride: usize,
     into: &mut [f32],
 ) {
-    assert!(matrix.len() >= rows * columns && into.len() >= columns * stride && stride >= rows);
+    transpose_part(set, matrix, columns, rows, columns, stride, into);
+}
+
+/// As [`transpose`], for the first `columns` of a matrix whose rows are `pitch` numbers apart.
+pub(crate) fn transpose_part(
+    set: InstructionSet,
+    matrix: &[f32],
+    pitch: usize,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    into: &mut [f32],
+) {
+    assert!(rows > 0 && pitch >= columns && matrix.len() >= (rows - 1) * pitch + columns);
+    assert!(into.len() >= columns * stride && stride >= rows);
     let block: unsafe fn(*const f32, usize, *mut f32, usize) = match set {
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 | InstructionSet::Avx512 => avx2_block,
@@ -28,8 +42,8 @@ pub(crate) fn transpose(
             // is available.
             unsafe {
                 block(
-                    matrix.as_ptr().add(row * columns + column),
-                    columns,
+                    matrix.as_ptr().add(row * pitch + column),
+                    pitch,
                     into.as_mut_ptr().add(column * stride + row),
                     stride,
                 );
@@ -37,14 +51,14 @@ pub(crate) fn transpose(
         }
         for column in whole_columns..columns {
             for i in row..row + BLOCK {
-                into[column * stride + i] = matrix[i * columns + column];
+                into[column * stride + i] = matrix[i * pitch + column];
             }
         }
     }
     if whole_rows < stride {
         for column in 0..columns {
             for row in whole_rows..rows {
-                into[column * stride + row] = matrix[row * columns + column];
+                into[column * stride + row] = matrix[row * pitch + column];
             }
             into[column * stride + rows..(column + 1) * stride].fill(0.0);
         }

@@ -1,7 +1,7 @@
 //! The gradients with respect to input, weight and bias.
 
 use super::geometry::{Geometry, GradientPhase};
-use super::winograd;
+use super::{winograd, winograd_weight};
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
@@ -139,15 +139,15 @@ unsafe fn scatter(g: &Geometry, phase: &GradientPhase, partial: &[f32], to: Shar
 }
 
 /// How the weight gradient is cut: by shape alone, so that the order of its sums is fixed.
-struct WeightTasks {
+pub(super) struct WeightTasks {
     /// Ranges of the batch, each with a sum of its own.
-    batches: usize,
+    pub(super) batches: usize,
     /// Ranges of the channels.
-    channels: usize,
+    pub(super) channels: usize,
 }
 
 impl WeightTasks {
-    fn of(g: &Geometry, padded_outputs: usize) -> Self {
+    pub(super) fn of(g: &Geometry, padded_outputs: usize) -> Self {
         /// Tasks to aim at.
         const TASKS: usize = 16;
         /// Numbers in one sum over which few sums are kept.
@@ -161,6 +161,15 @@ impl WeightTasks {
 /// The gradient of the weight, `[outputs, channels, kernel, kernel]`: the sum over images and
 /// pixels of result gradient times input, image by image.
 pub(crate) fn weight_gradient(g: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
+    if winograd_weight::pays(g) {
+        winograd_weight::weight_gradient(g, gradient, input)
+    } else {
+        direct_weight_gradient(g, gradient, input)
+    }
+}
+
+/// The same tap by tap.
+pub(crate) fn direct_weight_gradient(g: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
     let set = InstructionSet::current();
     let (pixels, depth) = (g.out_pixels(), g.channels * g.taps());
     let plane = g.height * g.width;

@@ -5,6 +5,7 @@ mod forward;
 mod geometry;
 mod pack;
 mod winograd;
+mod winograd_weight;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;

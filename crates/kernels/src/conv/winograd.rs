@@ -16,11 +16,11 @@ use crate::simd::{Simd, each_vector, for_every_set, store};
 use crate::storage::{Output, Scratch, SharedMut, with_scratch};
 
 /// Places in a transformed block.
-const PLACES: usize = 16;
+pub(super) const PLACES: usize = 16;
 /// Numbers of transformed input that a task should hold at most (to stay in the cache).
 const HELD: usize = 128 * 1024;
 /// Numbers after a row of blocks that vectors may spill into.
-const SPILL: usize = 16;
+pub(super) const SPILL: usize = 16;
 
 /// Whether this way is faster than the direct one, judged by one image alone, so that an image's
 /// result is the same in every batch.
@@ -36,19 +36,19 @@ pub(crate) fn pays(g: &Geometry) -> bool {
 }
 
 /// How the blocks of the batch are cut into tasks; by shape alone.
-struct Plan {
-    block_rows: usize,
-    block_columns: usize,
+pub(super) struct Plan {
+    pub(super) block_rows: usize,
+    pub(super) block_columns: usize,
     /// Rows of blocks in a strip of an image.
-    strip: usize,
+    pub(super) strip: usize,
     /// Strips in an image.
-    strips: usize,
+    pub(super) strips: usize,
     /// Images (if they are one strip) handled together.
-    together: usize,
+    pub(super) together: usize,
 }
 
 impl Plan {
-    fn of(g: &Geometry) -> Self {
+    pub(super) fn of(g: &Geometry) -> Self {
         let block_rows = g.out_height().div_ceil(2);
         let block_columns = g.out_width().div_ceil(2);
         let most = (HELD / (PLACES * g.channels)).max(64);
@@ -60,7 +60,7 @@ impl Plan {
     }
 
     /// Blocks in a strip.
-    fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.strip * self.block_columns
     }
 }
@@ -173,7 +173,7 @@ fn transform_weights(g: &Geometry, weight: &[f32]) -> Vec<f32> {
 }
 
 /// Writes `B^T d B` of a strip's blocks to `to[place][channel][block]`, rows `stride` apart.
-fn transform_image(
+pub(super) fn transform_image(
     set: InstructionSet,
     g: &Geometry,
     plan: &Plan,
