@@ -34,7 +34,7 @@ pub fn pixel_attention<const D: usize>(
         v.dims()
     );
     assert!(
-        heads > 0 && shape[1] % heads == 0,
+        heads > 0 && shape[1].is_multiple_of(heads),
         "attention: {} channels cannot be cut into {heads} equal heads; choose a number of heads that divides the channels",
         shape[1]
     );

@@ -150,10 +150,12 @@ impl WeightTasks {
     pub(super) fn of(g: &Geometry, padded_outputs: usize) -> Self {
         /// Tasks to aim at.
         const TASKS: usize = 16;
-        /// Numbers in one sum over which few sums are kept.
-        const LARGE: usize = 64 * 1024;
-        let size = g.channels * g.taps() * padded_outputs;
-        let batches = g.batch.min(if size > LARGE { 2 } else { TASKS });
+        // Every sum is kept until all are added: the larger they are, the fewer.
+        let batches = g.batch.min(match g.channels * g.taps() * padded_outputs {
+            0..0x1_0000 => TASKS,
+            0x1_0000..0x8_0000 => 4,
+            _ => 2,
+        });
         Self { batches, channels: TASKS.div_ceil(batches).min(g.channels.div_ceil(16)) }
     }
 }

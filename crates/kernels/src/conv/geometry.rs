@@ -108,7 +108,7 @@ impl Geometry {
         // Tap `k` brings result pixel `a + shift` to gradient pixel `stride a + phase`.
         let shifts = |phase: usize, kernel: usize| -> Vec<(usize, isize)> {
             (0..kernel)
-                .filter(|k| (phase + self.padding + self.stride * kernel - k) % self.stride == 0)
+                .filter(|k| (phase + self.padding + self.stride * kernel - k).is_multiple_of(self.stride))
                 .map(|k| {
                     let shift = (phase + self.padding) as isize - k as isize;
                     (k, shift.div_euclid(self.stride as isize))

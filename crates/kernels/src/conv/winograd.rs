@@ -159,7 +159,8 @@ fn transform_weights(g: &Geometry, weight: &[f32]) -> Vec<f32> {
             }
             let columns = [0, 1, 2].map(|x| line(taps[x], taps[x + 3], taps[x + 6]));
             for i in 0..4 {
-                let row = line(columns[0][i], columns[1][i], columns[2][i]);
+                let [a, b, c] = columns.map(|column| column[i]);
+                let row = line(a, b, c);
                 for (j, values) in row.iter().enumerate() {
                     let at = ((i * 4 + j) * g.outputs + o) * g.channels + first;
                     // SAFETY: each output's run of channels is written by its own call.
@@ -250,7 +251,7 @@ unsafe fn filter_rows<S: Simd>(
     let (padding, width) = (g.padding as isize, g.width as isize);
     let top = 2 * first_row as isize - padding;
     // Vectors of one column after the other, unless the last would spill over the next row.
-    let by_column = columns <= S::LANES || columns % S::LANES == 0;
+    let by_column = columns <= S::LANES || columns.is_multiple_of(S::LANES);
     let chunks = columns.div_ceil(S::LANES);
     let (outer, inner) = if by_column { (chunks, 1) } else { (1, chunks) };
     for outer in 0..outer {

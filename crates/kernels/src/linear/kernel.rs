@@ -55,7 +55,6 @@ impl Linear {
         let start = Shared(start);
         parallel::for_each(pieces, 2 * self.rows * n * k / pieces, |piece| {
             let rows = parallel::part(self.rows, pieces, piece);
-            let start = start;
             // SAFETY: the callers checked the lengths; each piece writes its own rows.
             unsafe {
                 let product = Product {
