@@ -1,0 +1,28 @@
+//! What the training loop and the samplers need of a network.
+
+use burn::module::Module;
+use burn::tensor::{Int, Tensor};
+use serde_json::Value;
+
+use crate::DiffusionError;
+
+/// A network that predicts the noise in a noisy image.
+///
+/// Training, sampling and checkpoints work for any module of this kind; its parameters are named by their path of
+/// fields.
+pub trait Denoiser: Module {
+    /// The predicted noise epsilon(x_t, t), of `x`'s shape.
+    ///
+    /// `x` is `[batch, channels, height, width]`, `timesteps` `[batch]` with values in 0..T.
+    fn predict_noise(&self, x: Tensor<4>, timesteps: Tensor<1, Int>) -> Tensor<4>;
+
+    /// The architecture as the JSON object of its `config.json`: all that is needed, with the parameters, to rebuild
+    /// the network.
+    ///
+    /// # Errors
+    /// If the architecture cannot be written as JSON.
+    fn config_json(&self) -> Result<Value, DiffusionError>;
+
+    /// Shape `[channels, height, width]` of the images that it makes.
+    fn sample_shape(&self) -> [usize; 3];
+}
