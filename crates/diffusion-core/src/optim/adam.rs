@@ -1,0 +1,187 @@
+//! Adam and AdamW.
+//!
+//! With gradient g_t (to which Adam adds the weight decay times the parameter, while AdamW first multiplies the
+//! parameter by 1 - lr decay):
+//!
+//! ```text
+//! m_t = m_{t-1} + (1 - beta1) (g_t - m_{t-1})
+//! v_t = beta2 v_{t-1} + (1 - beta2) g_t^2
+//! p_t = p_{t-1} - lr / (1 - beta1^t) m_t / (sqrt(v_t) / sqrt(1 - beta2^t) + epsilon)
+//! ```
+//!
+//! in PyTorch's order of operations (`torch.optim.adam._single_tensor_adam`), by [`kernels::adam_step`].
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use kernels::{AdamStep, AdamTensors, adam_step};
+
+use super::config::{OptimizerConfig, OptimizerKind};
+use crate::DiffusionError;
+use crate::parameters::{
+    ParameterInfo, flat_tensors, flat_values, map_flat_values, module_device, named_tensors, parameter_infos,
+};
+use crate::state_dict::{StateDict, TensorF32};
+
+/// Running means of one parameter's gradients, each `[values]`.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    /// Of the gradients: m, PyTorch's `exp_avg`.
+    pub first: Tensor<1>,
+    /// Of their squares: v, PyTorch's `exp_avg_sq`.
+    pub second: Tensor<1>,
+}
+
+/// Adam or AdamW with its state.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    infos: Vec<ParameterInfo>,
+    moments: Vec<Option<Moments>>,
+    steps: u64,
+}
+
+/// Names in the state dict: `exp_avg.{parameter}`, `exp_avg_sq.{parameter}`, `step`.
+const FIRST: &str = "exp_avg.";
+const SECOND: &str = "exp_avg_sq.";
+const STEP: &str = "step";
+
+impl Optimizer {
+    /// An optimiser without history for the parameters of `module`.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] for settings out of range.
+    pub fn new<M: Module>(config: OptimizerConfig, module: &M) -> Result<Self, DiffusionError> {
+        config.validate()?;
+        let infos = parameter_infos(module);
+        // Zeros are allocated here rather than at the first gradient, so that a saved state always has every name.
+        let moments = flat_values(module)
+            .into_iter()
+            .map(|values| Some(Moments { first: values.zeros_like(), second: values.zeros_like() }))
+            .collect();
+        Ok(Self { config, infos, moments, steps: 0 })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &OptimizerConfig {
+        &self.config
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One update. `gradients` are in the order of the module's parameters
+    /// ([`take_flat_gradients`](crate::parameters::take_flat_gradients)) and are first multiplied by `scale`, the
+    /// [clip coefficient](super::clip_coefficient). Parameters without a gradient stay as they are.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] if there are not as many gradients as parameters.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        mut gradients: Vec<Option<Tensor<1>>>,
+        scale: f32,
+    ) -> Result<M, DiffusionError> {
+        self.check_count(gradients.len())?;
+        self.steps += 1;
+        let update = self.scalars(scale);
+        let moments = &mut self.moments;
+        Ok(map_flat_values(module, |i, values| match (gradients[i].take(), moments[i].take()) {
+            (Some(gradient), Some(state)) => {
+                let tensors = AdamTensors {
+                    parameter: values,
+                    first_moment: state.first,
+                    second_moment: state.second,
+                    average: None,
+                };
+                let updated = adam_step(&update, tensors, gradient);
+                moments[i] = Some(Moments { first: updated.first_moment, second: updated.second_moment });
+                updated.parameter
+            }
+            (_, state) => {
+                moments[i] = state;
+                values
+            }
+        }))
+    }
+
+    fn scalars(&self, gradient_scale: f32) -> AdamStep {
+        let config = &self.config;
+        AdamStep {
+            step: self.steps,
+            learning_rate: config.learning_rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            weight_decay: config.weight_decay,
+            decoupled: config.kind == OptimizerKind::AdamW,
+            gradient_scale: f64::from(gradient_scale),
+            average_decay: 0.0,
+        }
+    }
+
+    /// Fails unless `given` gradients fit the parameters.
+    pub(crate) fn check_count(&self, given: usize) -> Result<(), DiffusionError> {
+        if given == self.infos.len() {
+            return Ok(());
+        }
+        Err(DiffusionError::setting(
+            "gradients",
+            format!("are {given}, but the module has {} parameters: one for each is needed", self.infos.len()),
+        ))
+    }
+
+    /// The state as named arrays: `exp_avg.{name}` and `exp_avg_sq.{name}` for each parameter, and `step`, `[1]`.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Device`] if the device fails to deliver them.
+    pub fn state_dict(&self) -> Result<StateDict, DiffusionError> {
+        let mut dict = StateDict::new();
+        for (prefix, pick) in [(FIRST, (|m| m.first.clone()) as fn(&Moments) -> Tensor<1>), (SECOND, |m| m.second.clone())]
+        {
+            let rows: Vec<Tensor<1>> = self.moments.iter().flatten().map(pick).collect();
+            for (name, tensor) in named_tensors(&self.infos, &rows)? {
+                dict.insert(format!("{prefix}{name}"), tensor);
+            }
+        }
+        // Exact up to 2^24 steps.
+        dict.insert(STEP, TensorF32::new([1], vec![self.steps as f32])?);
+        Ok(dict)
+    }
+
+    /// An optimiser that goes on from a [`state_dict`](Self::state_dict).
+    ///
+    /// # Errors
+    /// [`DiffusionError::MissingTensor`], [`DiffusionError::ShapeMismatch`] or [`DiffusionError::UnexpectedTensor`]
+    /// if the state is of another module; [`DiffusionError::Setting`] for settings out of range or a step count that
+    /// is not one.
+    pub fn from_state_dict<M: Module>(
+        config: OptimizerConfig,
+        module: &M,
+        mut state: StateDict,
+    ) -> Result<Self, DiffusionError> {
+        config.validate()?;
+        let infos = parameter_infos(module);
+        let device = module_device(module)?.without_autodiff();
+        let count = state.get_shaped(STEP, &[1])?.data()[0];
+        if !(count >= 0.0 && count.fract() == 0.0) {
+            return Err(DiffusionError::setting(STEP, format!("is {count} in the optimiser's state, not a count")));
+        }
+        state.remove(STEP);
+        let (mut first, mut second) = (StateDict::new(), StateDict::new());
+        for (name, tensor) in state {
+            if let Some(name) = name.strip_prefix(SECOND) {
+                second.insert(name, tensor);
+            } else if let Some(name) = name.strip_prefix(FIRST) {
+                first.insert(name, tensor);
+            } else {
+                return Err(DiffusionError::UnexpectedTensor { tensor: name });
+            }
+        }
+        let first = flat_tensors(&infos, &first, &device)?;
+        let second = flat_tensors(&infos, &second, &device)?;
+        let moments = first.into_iter().zip(second).map(|(first, second)| Some(Moments { first, second })).collect();
+        Ok(Self { config, infos, moments, steps: count as u64 })
+    }
+}

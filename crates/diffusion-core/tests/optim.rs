@@ -1,0 +1,196 @@
+//! Parity of the optimisers, of clipping and of the average with PyTorch and diffusers.
+
+mod support;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use diffusion_core::ema::{Ema, EmaConfig};
+use diffusion_core::optim::{Optimizer, OptimizerConfig, clip_coefficient, squared_norm};
+use diffusion_core::parameters::{state_dict_of, take_flat_gradients, with_state_dict};
+use diffusion_core::{DiffusionError, StateDict, TensorF32};
+use serde_json::Value;
+use support::{fixture, floats, largest_difference};
+
+#[derive(Module, Debug)]
+struct Pair {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl Pair {
+    fn new(weight: Vec<f32>, bias: Vec<f32>) -> Self {
+        let device = Device::flex().autodiff();
+        Self {
+            weight: Param::from_data(TensorData::new(weight, [3, 2]), &device),
+            bias: Param::from_data(TensorData::new(bias, [3]), &device),
+        }
+    }
+
+    fn from_json(value: &Value) -> Self {
+        Self::new(floats(&value["weight"]), floats(&value["bias"]))
+    }
+}
+
+fn row(values: Vec<f32>) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
+}
+
+/// Differs by at most 1e-6 of the larger of 1 and the value.
+fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
+    let scale = theirs.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+    let largest = largest_difference(ours, theirs) / scale;
+    assert!(largest <= 1e-6, "{what} differs by {largest}");
+}
+
+fn config_of(run: &Value) -> OptimizerConfig {
+    serde_json::from_value(serde_json::json!({
+        "kind": run["kind"], "learning_rate": run["learning_rate"], "weight_decay": run["weight_decay"],
+    }))
+    .unwrap()
+}
+
+/// One recorded step: clips if the run does, and checks the norm.
+fn step(optimizer: &mut Optimizer, module: Pair, run: &Value, step: &Value) -> Pair {
+    let gradients = ["weight", "bias"].map(|name| row(floats(&step["gradients"][name])));
+    let mut scale = 1.0;
+    if let Some(max_norm) = run["clip"].as_f64() {
+        let squares: f32 =
+            gradients.iter().map(|g| squared_norm(g.clone()).into_scalar::<f32>()).sum();
+        let norm = squares.sqrt();
+        assert_close(&[norm], &[step["norm"].as_f64().unwrap() as f32], "the norm");
+        scale = clip_coefficient(norm, max_norm as f32);
+    }
+    optimizer.step(module, gradients.map(Some).to_vec(), scale).unwrap()
+}
+
+#[test]
+fn twenty_steps_are_those_of_pytorch() {
+    let fixture = fixture("optim/optimizers.json");
+    let runs = fixture["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 8);
+    let mut clipped = 0;
+    for run in runs {
+        let what = format!("{} decay {} clip {}", run["kind"], run["weight_decay"], run["clip"]);
+        let mut module = Pair::from_json(&run["initial"]);
+        let mut optimizer = Optimizer::new(config_of(run), &module).unwrap();
+        for recorded in run["steps"].as_array().unwrap() {
+            module = step(&mut optimizer, module, run, recorded);
+            clipped += usize::from(recorded["norm"].as_f64().is_some_and(|norm| norm > 1.0));
+            let weights = state_dict_of(&module).unwrap();
+            for name in ["weight", "bias"] {
+                let theirs = floats(&recorded["parameters"][name]);
+                assert_close(weights.get(name).unwrap().data(), &theirs, &format!("{what}: {name}"));
+            }
+        }
+        assert_eq!(optimizer.steps(), 20);
+        let state = optimizer.state_dict().unwrap();
+        for name in ["weight", "bias"] {
+            for moment in ["exp_avg", "exp_avg_sq"] {
+                let ours = state.get(&format!("{moment}.{name}")).unwrap();
+                assert_close(ours.data(), &floats(&run["state"][name][moment]), &format!("{what}: {moment} of {name}"));
+            }
+        }
+    }
+    assert!(clipped > 20, "the fixture must exercise clipping, but only {clipped} steps are clipped");
+}
+
+#[test]
+fn saved_state_goes_on_bit_for_bit() {
+    let fixture = fixture("optim/optimizers.json");
+    let run = &fixture["runs"].as_array().unwrap()[1];
+    let steps = run["steps"].as_array().unwrap();
+    let mut straight = Pair::from_json(&run["initial"]);
+    let mut optimizer = Optimizer::new(config_of(run), &straight).unwrap();
+    for recorded in steps {
+        straight = step(&mut optimizer, straight, run, recorded);
+    }
+
+    let mut module = Pair::from_json(&run["initial"]);
+    let mut first = Optimizer::new(config_of(run), &module).unwrap();
+    for recorded in &steps[..7] {
+        module = step(&mut first, module, run, recorded);
+    }
+    let bytes = first.state_dict().unwrap().to_safetensors().unwrap();
+    let state = StateDict::from_safetensors(&bytes, "optimizer").unwrap();
+    let mut module = with_state_dict(Pair::new(vec![0.0; 6], vec![0.0; 3]), &state_dict_of(&module).unwrap()).unwrap();
+    let mut second = Optimizer::from_state_dict(config_of(run), &module, state).unwrap();
+    assert_eq!(second.steps(), 7);
+    for recorded in &steps[7..] {
+        module = step(&mut second, module, run, recorded);
+    }
+    assert_eq!(state_dict_of(&module).unwrap(), state_dict_of(&straight).unwrap());
+    assert_eq!(second.state_dict().unwrap(), optimizer.state_dict().unwrap());
+}
+
+#[test]
+fn states_of_other_modules_are_refused_by_name() {
+    let module = Pair::new(vec![0.0; 6], vec![0.0; 3]);
+    let good = Optimizer::new(OptimizerConfig::default(), &module).unwrap().state_dict().unwrap();
+    let refused = |change: &dyn Fn(&mut StateDict)| {
+        let mut state = good.clone();
+        change(&mut state);
+        Optimizer::from_state_dict(OptimizerConfig::default(), &module, state).unwrap_err().to_string()
+    };
+    assert!(refused(&|s| drop(s.remove("exp_avg.bias"))).contains("bias"));
+    assert!(refused(&|s| drop(s.remove("step"))).contains("step"));
+    assert!(refused(&|s| drop(s.insert("momentum.bias", TensorF32::filled([3], 0.0)))).contains("momentum.bias"));
+    assert!(refused(&|s| drop(s.insert("exp_avg_sq.bias", TensorF32::filled([4], 0.0)))).contains("[4]"));
+    assert!(refused(&|s| drop(s.insert("step", TensorF32::filled([1], 0.5)))).contains("step"));
+    let mut optimizer = Optimizer::new(OptimizerConfig::default(), &module).unwrap();
+    assert!(matches!(optimizer.step(module, vec![None], 1.0), Err(DiffusionError::Setting { .. })));
+}
+
+#[test]
+fn frozen_parameters_have_no_gradient_and_stay() {
+    let mut module = Pair::new(vec![1.0; 6], vec![1.0; 3]);
+    module.bias = module.bias.set_require_grad(false);
+    let loss = (module.weight.val().powi_scalar(2).sum() + module.bias.val().powi_scalar(2).sum()).mul_scalar(0.5);
+    let gradients = take_flat_gradients(&module, &mut loss.backward());
+    assert!(gradients[1].is_none());
+    assert_eq!(gradients[0].clone().unwrap().try_into_vec_as::<f32>().unwrap(), [1.0; 6]);
+    let mut optimizer = Optimizer::new(OptimizerConfig { weight_decay: 0.1, ..Default::default() }, &module).unwrap();
+    let module = optimizer.step(module, gradients, 1.0).unwrap();
+    let weights = state_dict_of(&module).unwrap();
+    assert_eq!(weights.get("bias").unwrap().data(), [1.0; 3]);
+    assert!(weights.get("weight").unwrap().data().iter().all(|&v| v < 1.0));
+    assert!(!module.bias.is_require_grad() && module.weight.is_require_grad());
+}
+
+#[test]
+fn warm_up_decays_are_those_of_diffusers() {
+    for case in fixture("optim/ema.json")["decays"].as_array().unwrap() {
+        let config = EmaConfig {
+            inv_gamma: case["inv_gamma"].as_f64().unwrap(),
+            power: case["power"].as_f64().unwrap(),
+            max_decay: case["max_decay"].as_f64().unwrap(),
+        };
+        for (update, decay) in case["updates"].as_array().unwrap().iter().zip(case["decays"].as_array().unwrap()) {
+            let ours = config.decay(update.as_u64().unwrap());
+            assert!((ours - decay.as_f64().unwrap()).abs() < 1e-12, "{config:?} {update}: {ours}");
+        }
+    }
+}
+
+#[test]
+fn averages_are_those_of_diffusers() {
+    let fixture = fixture("optim/ema.json");
+    let run = &fixture["run"];
+    let module = |values: &Value| {
+        Pair::new(floats(values), vec![0.0; 3])
+    };
+    // The fixture's parameter is [2, 3]; its six numbers serve as the weight's.
+    let mut ema = Ema::new(EmaConfig::default(), &module(&run["initial"])).unwrap();
+    for (update, step) in run["steps"].as_array().unwrap().iter().enumerate() {
+        let trained = module(&step["parameter"]);
+        ema.update(&trained).unwrap();
+        assert_eq!(ema.updates(), update as u64 + 1);
+        let average = ema.apply_to(&trained).unwrap();
+        assert!(!average.weight.val().is_autodiff());
+        let average = state_dict_of(&average).unwrap();
+        assert_eq!(average, ema.state_dict().unwrap());
+        assert_close(average.get("weight").unwrap().data(), &floats(&step["shadow"]), &format!("update {update}"));
+        // The trained model must not be touched.
+        assert_eq!(state_dict_of(&trained).unwrap().get("weight").unwrap().data(), floats(&step["parameter"]));
+    }
+}
