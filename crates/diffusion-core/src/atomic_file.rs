@@ -52,6 +52,32 @@ pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Renames the complete folder `temporary` to `dir`; an existing `dir` waits as `.{name}.previous` until that is done,
+/// and is then removed.
+pub(crate) fn put_folder_in_place(temporary: &Path, dir: &Path) -> Result<(), DiffusionError> {
+    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let previous = dir.with_file_name(format!(".{name}.previous"));
+    let replaced = dir.exists();
+    if replaced {
+        if previous.exists() {
+            fs::remove_dir_all(&previous).map_err(DiffusionError::io("remove", &previous))?;
+        }
+        fs::rename(dir, &previous).map_err(DiffusionError::io("rename", dir))?;
+    }
+    if let Err(error) = fs::rename(temporary, dir) {
+        if replaced {
+            // If this fails too, the old folder is still there under its other name.
+            let _ = fs::rename(&previous, dir);
+        }
+        return Err(DiffusionError::io("rename", temporary)(error));
+    }
+    sync_folder_of(dir).map_err(DiffusionError::io("sync", dir))?;
+    if replaced {
+        fs::remove_dir_all(&previous).map_err(DiffusionError::io("remove", &previous))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

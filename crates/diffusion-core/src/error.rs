@@ -96,6 +96,24 @@ pub enum DiffusionError {
         shape: Vec<usize>,
     },
 
+    /// Something is wrong with the content of a file.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<DiffusionError>,
+    },
+
+    /// A model cannot be written over what is at its place.
+    #[error("cannot write a model to {}: {reason}", path.display())]
+    NotAModelFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is in the way, and what to do.
+        reason: String,
+    },
+
     /// A `config.json` is not a JSON object.
     #[error("{origin} is not a JSON object ({reason}); it should be the config.json of a diffusers UNet2DModel")]
     NotAConfig {
@@ -180,6 +198,10 @@ pub enum DiffusionError {
         present: String,
     },
 
+    /// The images could not be read.
+    #[error(transparent)]
+    Data(#[from] data::DataError),
+
     /// Training left the range of sensible numbers. The parameters are those before the step.
     #[error(
         "training stopped at step {step}: the {what} is {value}; \
@@ -239,6 +261,17 @@ pub enum DiffusionError {
 }
 
 impl DiffusionError {
+    /// Says in which file the error is, unless it says so itself; for use in `map_err`.
+    pub(crate) fn in_file(path: &std::path::Path) -> impl FnOnce(Self) -> Self {
+        let path = path.to_owned();
+        move |error| match error {
+            Self::NotAConfig { .. } | Self::NotSafetensors { .. } | Self::UnsupportedDtype { .. } | Self::Io { .. } => {
+                error
+            }
+            other => Self::InFile { path, source: Box::new(other) },
+        }
+    }
+
     /// A [`DiffusionError::Setting`]: ``"`{key}` {reason}"``.
     pub(crate) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Setting { key: key.into(), reason: reason.into() }

@@ -1,0 +1,349 @@
+//! Checkpoints: a model folder in diffusers' layout that also holds what training needs to go on.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `config.json` | the architecture |
+//! | `diffusion_pytorch_model.safetensors` | the trained weights |
+//! | `ema.safetensors` | the averaged weights, same names |
+//! | `optimizer.safetensors` | `exp_avg.{name}`, `exp_avg_sq.{name}`, `step` |
+//! | `state.json` | [`CheckpointState`] |
+//!
+//! A checkpoint is written whole under another name, synced, and renamed. The one before stays, as
+//! `.{name}.previous`, until then; if a crash falls between the two renames, restoring takes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use streams::Streams;
+
+use super::config::TrainingConfig;
+use super::trainer::Trainer;
+use crate::DiffusionError;
+use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
+use crate::denoiser::Denoiser;
+use crate::ema::Ema;
+use crate::optim::Optimizer;
+use crate::parameters::{state_dict_of, with_state_dict};
+use crate::schedule::NoiseSchedule;
+use crate::state_dict::{StateDict, hex};
+
+/// The value of [`CheckpointState::format`].
+pub const CHECKPOINT_FORMAT: &str = "tribute-checkpoint/1";
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const EMA: &str = "ema.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// The content of `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointState {
+    /// [`CHECKPOINT_FORMAT`].
+    pub format: String,
+    /// Steps done.
+    pub step: u64,
+    /// Seconds spent in them.
+    pub elapsed_seconds: f64,
+    /// Updates of the average.
+    pub ema_updates: u64,
+    /// SHA-256 of `settings` as JSON with sorted keys and no spaces, in lower-case hexadecimal.
+    pub settings_hash: String,
+    /// Everything that fixes the run besides the images: `training`, `schedule`, `seed`, `identity`.
+    pub settings: Value,
+    /// SHA-256 of each other file of the folder, in lower-case hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Whether there is a checkpoint at `dir`, or the previous one of a save that was cut short.
+pub fn checkpoint_exists(dir: &Path) -> bool {
+    dir.join(STATE).is_file() || previous_of(dir).join(STATE).is_file()
+}
+
+impl<M: Denoiser> Trainer<M> {
+    /// Writes a checkpoint to the folder `dir`, in place of the one there. Its parent folders are made if needed.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Io`] if a file cannot be written; [`DiffusionError::BadCheckpoint`] if `dir` exists and is
+    /// not a checkpoint, which is then left alone. The previous checkpoint stays in both cases.
+    pub fn save(&self, dir: &Path) -> Result<(), DiffusionError> {
+        refuse_foreign(dir)?;
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
+        }
+        remove_remnants(dir)?;
+        let temporary = temporary_beside(dir);
+        let saved = self.write_files(&temporary).and_then(|()| put_folder_in_place(&temporary, dir));
+        if saved.is_err() {
+            // Nothing more can be done if this fails too; the first error is the one to tell.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        saved
+    }
+
+    /// A trainer that goes on from the checkpoint in `dir`: on the CPU, bit for bit as if it had never stopped.
+    ///
+    /// `model` gives the architecture and the device; its weights are replaced.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`] and [`Trainer::restore`].
+    pub fn resume(
+        dir: &Path,
+        model: M,
+        config: TrainingConfig,
+        schedule: NoiseSchedule,
+        streams: Streams,
+    ) -> Result<Self, DiffusionError> {
+        Self::new(model, config, schedule, streams)?.restore(dir)
+    }
+
+    /// This trainer, moved to where the checkpoint in `dir` is. For runs with an
+    /// [identity](Trainer::with_identity); else see [`Trainer::resume`].
+    ///
+    /// # Errors
+    /// [`DiffusionError::BadCheckpoint`] if a file is missing, altered (its SHA-256 differs) or unreadable;
+    /// [`DiffusionError::CheckpointMismatch`] naming the first setting that differs.
+    pub fn restore(mut self, dir: &Path) -> Result<Self, DiffusionError> {
+        recover_previous(dir)?;
+        let state = read_state(dir)?;
+        let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
+        require_equal(dir, "", &state.settings, &self.settings()?)?;
+        if state.settings_hash != hash_of_json(&state.settings) {
+            return Err(bad("its settings do not have the hash that state.json gives; state.json was altered".into()));
+        }
+
+        let config: Value = serde_json::from_slice(&read_verified(dir, CONFIG, &state)?)
+            .map_err(|error| bad(format!("{CONFIG} is not JSON: {error}")))?;
+        require_equal(dir, "model", &config, &round_trip(&self.model().config_json()?)?)?;
+
+        let dict = |name: &str| {
+            let origin = dir.join(name).display().to_string();
+            StateDict::from_safetensors(&read_verified(dir, name, &state)?, &origin)
+        };
+        let model = with_state_dict(self.model().clone(), &dict(WEIGHTS)?)?;
+        let optimizer = Optimizer::from_state_dict(self.config.optimizer.clone(), &model, dict(OPTIMIZER)?)?;
+        let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
+        self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
+        Ok(self)
+    }
+
+    /// What a checkpoint is bound to.
+    fn settings(&self) -> Result<Value, DiffusionError> {
+        round_trip(&serde_json::json!({
+            "training": self.config,
+            "schedule": self.schedule.config(),
+            "seed": self.streams.seed(),
+            "identity": self.identity,
+        }))
+    }
+
+    fn write_files(&self, dir: &Path) -> Result<(), DiffusionError> {
+        fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
+        let mut files = BTreeMap::new();
+        let mut write = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            files.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
+            write_synced(&path, bytes).map_err(DiffusionError::io("write", &path))
+        };
+        write(CONFIG, &pretty(&self.model().config_json()?)?)?;
+        write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
+        write(EMA, &self.ema.state_dict()?.to_safetensors()?)?;
+        write(OPTIMIZER, &self.optimizer.state_dict()?.to_safetensors()?)?;
+        let settings = self.settings()?;
+        let state = CheckpointState {
+            format: CHECKPOINT_FORMAT.to_owned(),
+            step: self.step,
+            elapsed_seconds: self.elapsed_seconds,
+            ema_updates: self.ema.updates(),
+            settings_hash: hash_of_json(&settings),
+            settings,
+            files,
+        };
+        let path = dir.join(STATE);
+        write_synced(&path, &pretty(&state)?)
+            .and_then(|()| sync_folder_of(&path))
+            .map_err(DiffusionError::io("write", &path))
+    }
+}
+
+/// Where the previous checkpoint waits while the new one takes its name.
+fn previous_of(dir: &Path) -> PathBuf {
+    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    dir.with_file_name(format!(".{name}.previous"))
+}
+
+/// Removes what saves that were cut short left beside `dir`, but for a previous checkpoint without a successor, which
+/// takes its name back.
+fn remove_remnants(dir: &Path) -> Result<(), DiffusionError> {
+    recover_previous(dir)?;
+    let Some(name) = dir.file_name().map(|n| n.to_string_lossy().into_owned()) else { return Ok(()) };
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let prefix = format!(".{name}.");
+    for entry in fs::read_dir(parent).map_err(DiffusionError::io("read", parent))? {
+        let path = entry.map_err(DiffusionError::io("read", parent))?.path();
+        let found = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let remnant = found.strip_prefix(&prefix).is_some_and(|rest| rest == "previous" || rest.ends_with(".tmp"));
+        if remnant && path.is_dir() {
+            fs::remove_dir_all(&path).map_err(DiffusionError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// If a save was cut short between its two renames, gives the previous checkpoint its name back.
+fn recover_previous(dir: &Path) -> Result<(), DiffusionError> {
+    let previous = previous_of(dir);
+    if !dir.exists() && previous.join(STATE).is_file() {
+        fs::rename(&previous, dir).map_err(DiffusionError::io("rename", &previous))?;
+    }
+    Ok(())
+}
+
+/// Fails if `dir` exists and holds something that is not a checkpoint.
+fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
+    let bad = |reason: &str| Err(DiffusionError::BadCheckpoint { path: dir.to_owned(), reason: reason.to_owned() });
+    if dir.file_name().is_none() {
+        return bad("a checkpoint needs a folder with a name of its own");
+    }
+    if !dir.exists() || dir.join(STATE).is_file() {
+        return Ok(());
+    }
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => bad("the folder holds other files, which saving would delete; choose another folder"),
+        Err(_) => bad("it is not a folder; choose another name"),
+    }
+}
+
+fn read_state(dir: &Path) -> Result<CheckpointState, DiffusionError> {
+    let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
+    let bytes = fs::read(dir.join(STATE))
+        .map_err(|error| bad(format!("{STATE} cannot be read ({error}); train anew or give another folder")))?;
+    let state: CheckpointState = serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("{STATE} does not hold a training state ({error})")))?;
+    if state.format != CHECKPOINT_FORMAT {
+        return Err(bad(format!("its format is `{}`, but this version reads `{CHECKPOINT_FORMAT}`", state.format)));
+    }
+    Ok(state)
+}
+
+/// The bytes of a file of the checkpoint, if they have the hash that `state.json` gives.
+fn read_verified(dir: &Path, name: &str, state: &CheckpointState) -> Result<Vec<u8>, DiffusionError> {
+    let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
+    let expected = state.files.get(name).ok_or_else(|| bad(format!("{STATE} does not list {name}")))?;
+    let bytes = fs::read(dir.join(name)).map_err(|error| bad(format!("{name} cannot be read ({error})")))?;
+    let found = hex(&Sha256::digest(&bytes));
+    if found != *expected {
+        return Err(bad(format!(
+            "{name} was altered or cut short (its SHA-256 is {found}, and {STATE} gives {expected}); \
+             restore the file or train anew"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Fails at the first place, in the order of the keys, where two JSON values differ.
+fn require_equal(dir: &Path, key: &str, saved: &Value, current: &Value) -> Result<(), DiffusionError> {
+    if let (Value::Object(saved), Value::Object(current)) = (saved, current) {
+        let mut names: Vec<&String> = saved.keys().chain(current.keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            let of = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or(Value::Null);
+            require_equal(dir, &inner, &of(saved), &of(current))?;
+        }
+        return Ok(());
+    }
+    if saved == current {
+        return Ok(());
+    }
+    Err(DiffusionError::CheckpointMismatch {
+        path: dir.to_owned(),
+        key: key.to_owned(),
+        saved: saved.to_string(),
+        current: current.to_string(),
+    })
+}
+
+/// The value as it reads back from a file, so that it can be compared with one that does.
+fn round_trip(value: &Value) -> Result<Value, DiffusionError> {
+    serde_json::from_str(&value.to_string())
+        .map_err(|error| DiffusionError::setting("settings", format!("cannot be written as JSON ({error})")))
+}
+
+/// SHA-256 of JSON with sorted keys and no spaces.
+fn hash_of_json(value: &Value) -> String {
+    fn write(value: &Value, out: &mut String) {
+        match value {
+            Value::Object(map) => {
+                let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+                out.push('{');
+                for (i, (key, value)) in sorted.into_iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    out.push_str(&Value::String(key.clone()).to_string());
+                    out.push(':');
+                    write(value, out);
+                }
+                out.push('}');
+            }
+            Value::Array(items) => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    write(item, out);
+                }
+                out.push(']');
+            }
+            scalar => out.push_str(&scalar.to_string()),
+        }
+    }
+    let mut text = String::new();
+    write(value, &mut text);
+    hex(&Sha256::digest(text))
+}
+
+fn pretty<T: Serialize>(value: &T) -> Result<Vec<u8>, DiffusionError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| DiffusionError::setting("state", format!("cannot be written as JSON ({error})")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn difference_is_named_by_its_path() {
+        let saved = json!({"training": {"batch_size": 4, "optimizer": {"beta1": 0.9}}, "seed": 1});
+        require_equal(Path::new("c"), "", &saved, &saved.clone()).unwrap();
+        let mut other = saved.clone();
+        other["training"]["optimizer"]["beta1"] = json!(0.8);
+        let error = require_equal(Path::new("c"), "", &saved, &other).unwrap_err().to_string();
+        assert!(error.contains("`training.optimizer.beta1` = 0.9") && error.contains("has 0.8"), "{error}");
+        let missing = json!({"training": saved["training"]});
+        assert!(require_equal(Path::new("c"), "", &missing, &saved).unwrap_err().to_string().contains("`seed` = null"));
+    }
+
+    #[test]
+    fn hash_ignores_the_order_of_keys() {
+        let a: Value = serde_json::from_str(r#"{"a":1,"b":[{"c":2,"d":"x"}]}"#).unwrap();
+        let b: Value = serde_json::from_str(r#"{"b":[{"d":"x","c":2}],"a":1}"#).unwrap();
+        assert_eq!(hash_of_json(&a), hash_of_json(&b));
+        assert_eq!(hash_of_json(&a), hex(&Sha256::digest(r#"{"a":1,"b":[{"c":2,"d":"x"}]}"#)));
+    }
+}

@@ -1,0 +1,125 @@
+//! Settings of training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DiffusionError;
+use crate::ema::EmaConfig;
+use crate::optim::OptimizerConfig;
+
+/// Which way the loss is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The loss falls: the model learns the images.
+    #[default]
+    Descend,
+    /// The loss rises: the model forgets the images.
+    Ascend,
+}
+
+impl Objective {
+    /// What the loss is multiplied by before it is minimised.
+    pub fn sign(self) -> f32 {
+        match self {
+            Self::Descend => 1.0,
+            Self::Ascend => -1.0,
+        }
+    }
+}
+
+/// Settings of a training run. The number of steps is not among them: it is given to
+/// [`Trainer::step_to`](super::Trainer::step_to), so that a run can be made longer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Images that go through the network at once.
+    pub batch_size: usize,
+    /// Batches whose gradients are averaged for one step.
+    pub gradient_accumulation_steps: usize,
+    /// The optimiser, with its constant learning rate.
+    pub optimizer: OptimizerConfig,
+    /// Largest common norm of the gradients; larger ones are scaled down to it.
+    pub max_grad_norm: f32,
+    /// The average of the parameters.
+    pub ema: EmaConfig,
+    /// Which way the loss is driven.
+    pub objective: Objective,
+    /// A loss above this counts as exploded and stops the run. An untrained network's is about 1.
+    pub max_loss: f32,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 64,
+            gradient_accumulation_steps: 1,
+            optimizer: OptimizerConfig::default(),
+            max_grad_norm: 1.0,
+            ema: EmaConfig::default(),
+            objective: Objective::Descend,
+            max_loss: 1e3,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Checks the ranges of the settings.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] naming the key.
+    pub fn validate(&self) -> Result<(), DiffusionError> {
+        for (key, count) in
+            [("batch_size", self.batch_size), ("gradient_accumulation_steps", self.gradient_accumulation_steps)]
+        {
+            if count == 0 {
+                return Err(DiffusionError::setting(format!("training.{key}"), "is 0, but must be at least 1"));
+            }
+        }
+        for (key, value) in [("max_grad_norm", self.max_grad_norm), ("max_loss", self.max_loss)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(DiffusionError::setting(
+                    format!("training.{key}"),
+                    format!("is {value}, but must be a positive number"),
+                ));
+            }
+        }
+        self.optimizer.validate()?;
+        self.ema.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bad_setting_is_named() {
+        let base = TrainingConfig::default;
+        base().validate().unwrap();
+        let optimizer = OptimizerConfig::default;
+        let bad = [
+            ("batch_size", TrainingConfig { batch_size: 0, ..base() }),
+            ("gradient_accumulation_steps", TrainingConfig { gradient_accumulation_steps: 0, ..base() }),
+            ("max_grad_norm", TrainingConfig { max_grad_norm: f32::NAN, ..base() }),
+            ("max_loss", TrainingConfig { max_loss: 0.0, ..base() }),
+            (
+                "learning_rate",
+                TrainingConfig { optimizer: OptimizerConfig { learning_rate: -1.0, ..optimizer() }, ..base() },
+            ),
+            ("beta2", TrainingConfig { optimizer: OptimizerConfig { beta2: 1.0, ..optimizer() }, ..base() }),
+            ("ema.power", TrainingConfig { ema: EmaConfig { power: 0.0, ..EmaConfig::default() }, ..base() }),
+        ];
+        for (key, config) in bad {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_read_back_and_unknown_keys_are_refused() {
+        let text = serde_json::to_string(&TrainingConfig::default()).unwrap();
+        assert_eq!(serde_json::from_str::<TrainingConfig>(&text).unwrap(), TrainingConfig::default());
+        let read = serde_json::from_str::<TrainingConfig>(r#"{"optimizer":{"kind":"adamw","learning_rat":1}}"#);
+        assert!(read.unwrap_err().to_string().contains("learning_rat"));
+    }
+}

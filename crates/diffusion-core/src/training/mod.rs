@@ -1,0 +1,20 @@
+//! The training loop: one for training from scratch, fine-tuning, and gradient descent or ascent on any images.
+//!
+//! What differs between the methods of Tribute are values given to it: the model, the images (a
+//! [`BatchSource`](data::BatchSource)), the [`Objective`], the number of steps.
+//!
+//! Everything random in step k comes from streams numbered by k (and its micro-batch), so that a run that stops and
+//! resumes makes the same numbers as one that does not.
+
+mod batch;
+mod checkpoint;
+mod config;
+mod observer;
+mod timesteps;
+mod trainer;
+
+pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_exists};
+pub use config::{Objective, TrainingConfig};
+pub use observer::{Observer, Silent, StepReport};
+pub use timesteps::antithetic_timesteps;
+pub use trainer::{Outcome, Trainer};

@@ -1,0 +1,240 @@
+//! The loop itself.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use data::BatchSource;
+use streams::Streams;
+
+use super::batch::NoisyBatch;
+use super::config::TrainingConfig;
+use super::observer::{Observer, StepReport};
+use crate::DiffusionError;
+use crate::denoiser::Denoiser;
+use crate::ema::Ema;
+use crate::optim::{Optimizer, clip_coefficient, squared_norm};
+use crate::parameters::{module_device, take_flat_gradients, to_vec};
+use crate::schedule::NoiseSchedule;
+
+/// How [`Trainer::step_to`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// The observer asked to stop after this many steps.
+    Stopped {
+        /// Steps done in all.
+        step: u64,
+    },
+}
+
+/// A model in training: parameters, optimiser, average, and how far it is.
+///
+/// Each step draws a batch, adds noise at antithetic timesteps, and moves the parameters along the gradient of the mean
+/// squared error of the predicted noise (Ho et al. 2020, equation 14), clipped to a common norm. The average follows
+/// each update.
+#[derive(Debug)]
+pub struct Trainer<M: Denoiser> {
+    /// On the autodiff device. `None` only inside [`Self::update`], which takes it and puts it back.
+    model: Option<M>,
+    pub(super) optimizer: Optimizer,
+    pub(super) ema: Ema,
+    pub(super) config: TrainingConfig,
+    pub(super) schedule: NoiseSchedule,
+    pub(super) streams: Streams,
+    pub(super) identity: BTreeMap<String, String>,
+    pub(super) step: u64,
+    pub(super) elapsed_seconds: f64,
+}
+
+impl<M: Denoiser> Trainer<M> {
+    /// Starts from the weights of `model`, with a fresh optimiser and average: training from scratch if the weights
+    /// are initial ones, else fine-tuning. The model may be on a device with or without autodiff.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] for settings out of range or a model without parameters.
+    pub fn new(
+        model: M,
+        config: TrainingConfig,
+        schedule: NoiseSchedule,
+        streams: Streams,
+    ) -> Result<Self, DiffusionError> {
+        config.validate()?;
+        let model = if module_device(&model)?.is_autodiff() { model } else { model.train() };
+        let optimizer = Optimizer::new(config.optimizer.clone(), &model)?;
+        let ema = Ema::new(config.ema.clone(), &model)?;
+        Ok(Self {
+            model: Some(model),
+            optimizer,
+            ema,
+            config,
+            schedule,
+            streams,
+            identity: BTreeMap::new(),
+            step: 0,
+            elapsed_seconds: 0.0,
+        })
+    }
+
+    /// Binds checkpoints to further facts that fix the run, such as the hash of the images: a checkpoint with other
+    /// facts is not resumed.
+    #[must_use]
+    pub fn with_identity(mut self, identity: BTreeMap<String, String>) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Seconds spent in steps, those before a resume included.
+    pub fn elapsed_seconds(&self) -> f64 {
+        self.elapsed_seconds
+    }
+
+    /// The model as trained so far, on the autodiff device.
+    pub fn model(&self) -> &M {
+        // `update` is the only method that takes the model, and always puts one back.
+        self.model.as_ref().expect("the model is put back by the method that takes it")
+    }
+
+    /// The model with the averaged weights, without autodiff, for sampling.
+    ///
+    /// # Errors
+    /// None in practice: the average is always that of this model.
+    pub fn ema_model(&self) -> Result<M, DiffusionError> {
+        self.ema.apply_to(self.model())
+    }
+
+    /// The average of the weights.
+    pub fn ema(&self) -> &Ema {
+        &self.ema
+    }
+
+    /// The optimiser with its state.
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Replaces the trained parts, for resuming.
+    pub(super) fn replace(&mut self, model: M, optimizer: Optimizer, ema: Ema, step: u64, elapsed_seconds: f64) {
+        self.model = Some(model);
+        self.optimizer = optimizer;
+        self.ema = ema;
+        self.step = step;
+        self.elapsed_seconds = elapsed_seconds;
+    }
+
+    /// Trains until `to_step` steps are done in all, or the observer asks to stop. Does nothing if they are.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Diverged`] naming the step, if the loss or the gradients are not finite or the loss exceeds
+    /// [`max_loss`](TrainingConfig::max_loss); the parameters are then those before that step. Errors of the images,
+    /// of their shape, and of the device likewise leave the last whole step.
+    pub fn step_to(
+        &mut self,
+        source: &dyn BatchSource,
+        to_step: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, DiffusionError> {
+        while self.step < to_step {
+            let report = self.one_step(source)?;
+            if observer.on_step(&report) == ControlFlow::Break(()) && self.step < to_step {
+                return Ok(Outcome::Stopped { step: self.step });
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    fn one_step(&mut self, source: &dyn BatchSource) -> Result<StepReport, DiffusionError> {
+        let start = Instant::now();
+        let (gradients, loss, images) = self.gradients(source)?;
+        let (loss, grad_norm) = read_loss_and_norm(loss, &gradients)?;
+        for (what, value, limit) in [("loss", loss, self.config.max_loss), ("gradient norm", grad_norm, f32::MAX)] {
+            // Also true of NaN.
+            if !(value <= limit) {
+                return Err(DiffusionError::Diverged { step: self.step, what, value });
+            }
+        }
+        self.update(gradients, clip_coefficient(grad_norm, self.config.max_grad_norm))?;
+        self.ema.update(self.model.as_ref().expect("update puts the model back"))?;
+        self.step += 1;
+        let seconds = start.elapsed().as_secs_f64();
+        self.elapsed_seconds += seconds;
+        Ok(StepReport { step: self.step, loss, grad_norm, images_per_second: images as f64 / seconds.max(1e-9) })
+    }
+
+    /// The gradients of the step's loss, the loss itself `[1]`, and the number of images, over all micro-batches.
+    #[allow(clippy::type_complexity)]
+    fn gradients(
+        &self,
+        source: &dyn BatchSource,
+    ) -> Result<(Vec<Option<Tensor<1>>>, Tensor<1>, usize), DiffusionError> {
+        let model = self.model();
+        let device = module_device(model)?;
+        let parts = self.config.gradient_accumulation_steps as u64;
+        let share = 1.0 / parts as f32;
+        let mut sum: Option<(Vec<Option<Tensor<1>>>, Tensor<1>)> = None;
+        let mut images = 0;
+        for part in 0..parts {
+            let number = self.step * parts + part;
+            let batch = source.batch(number, self.config.batch_size)?;
+            images += batch.shape[0];
+            let batch =
+                NoisyBatch::new(&batch, number, model.sample_shape(), &self.schedule, &self.streams, &device)?;
+            let error = model.predict_noise(batch.noisy, batch.timesteps) - batch.noise;
+            let loss = (error.clone() * error).mean();
+            let mut gradients = loss.clone().mul_scalar(self.config.objective.sign() * share).backward();
+            let gradients = take_flat_gradients(model, &mut gradients);
+            let loss = loss.without_autodiff().mul_scalar(share);
+            sum = Some(match sum {
+                None => (gradients, loss),
+                Some((earlier, earlier_loss)) => (add(earlier, gradients), earlier_loss + loss),
+            });
+        }
+        // validate() refuses zero micro-batches.
+        let (gradients, loss) = sum.ok_or_else(|| {
+            DiffusionError::setting("training.gradient_accumulation_steps", "is 0, but must be at least 1")
+        })?;
+        Ok((gradients, loss, images))
+    }
+
+    /// Moves the parameters.
+    fn update(&mut self, gradients: Vec<Option<Tensor<1>>>, scale: f32) -> Result<(), DiffusionError> {
+        self.optimizer.check_count(gradients.len())?;
+        // Taken rather than cloned, so that the optimiser holds the only handle and can work in place.
+        if let Some(model) = self.model.take() {
+            self.model = Some(self.optimizer.step(model, gradients, scale)?);
+        }
+        Ok(())
+    }
+}
+
+/// Adds gradients parameter by parameter.
+fn add(left: Vec<Option<Tensor<1>>>, right: Vec<Option<Tensor<1>>>) -> Vec<Option<Tensor<1>>> {
+    left.into_iter()
+        .zip(right)
+        .map(|pair| match pair {
+            (Some(left), Some(right)) => Some(left + right),
+            (left, right) => left.or(right),
+        })
+        .collect()
+}
+
+/// Reads the loss and the common norm of the gradients off the device. The squares are added in 64 bits on the host.
+fn read_loss_and_norm(loss: Tensor<1>, gradients: &[Option<Tensor<1>>]) -> Result<(f32, f32), DiffusionError> {
+    let gradients = gradients.iter().flatten().cloned();
+    if loss.device() == Device::flex() {
+        let squares: f64 = gradients.map(kernels::squared_norm).sum();
+        return Ok((to_vec(loss)?[0], squares.sqrt() as f32));
+    }
+    // One transfer for all, where each would wait for the device.
+    let scalars: Vec<Tensor<1>> = std::iter::once(loss).chain(gradients.map(squared_norm)).collect();
+    let values = to_vec(Tensor::cat(scalars, 0))?;
+    let squares: f64 = values[1..].iter().map(|&square| f64::from(square)).sum();
+    Ok((values[0], squares.sqrt() as f32))
+}

@@ -1,0 +1,49 @@
+//! The same three steps on every backend that is compiled in and has a device here.
+
+mod support;
+
+use std::ops::ControlFlow;
+
+use diffusion_core::DiffusionError;
+use diffusion_core::device::DeviceChoice;
+use diffusion_core::schedule::NoiseScheduleConfig;
+use diffusion_core::training::{StepReport, Trainer, TrainingConfig};
+use streams::Streams;
+use support::{Blobs, TinyDenoiser};
+
+fn three_losses(choice: DeviceChoice) -> Result<Vec<f32>, DiffusionError> {
+    let model = TinyDenoiser::new(8, 1, &choice.open()?);
+    let mut config = TrainingConfig { batch_size: 4, ..TrainingConfig::default() };
+    config.optimizer.learning_rate = 1e-2;
+    let schedule = NoiseScheduleConfig::default().build()?;
+    let mut trainer = Trainer::new(model, config, schedule, Streams::new(5))?;
+    let mut losses = Vec::new();
+    let mut watch = |report: &StepReport| {
+        losses.push(report.loss);
+        ControlFlow::Continue(())
+    };
+    trainer.step_to(&Blobs { size: 8, spoiled_from: None }, 3, &mut watch)?;
+    Ok(losses)
+}
+
+#[test]
+fn three_steps_have_the_same_losses() {
+    let flex = three_losses(DeviceChoice::Flex).unwrap();
+    assert_eq!(flex.len(), 3);
+    assert!(flex[2] < flex[0], "{flex:?}");
+    for choice in [DeviceChoice::NdArray, DeviceChoice::Wgpu(None), DeviceChoice::Cuda(None)] {
+        match three_losses(choice) {
+            Ok(losses) => {
+                for (ours, reference) in losses.iter().zip(&flex) {
+                    assert!((ours - reference).abs() < 1e-4 * reference, "{choice}: {losses:?}, flex: {flex:?}");
+                }
+                println!("{choice}: {losses:?}, flex: {flex:?}");
+            }
+            Err(DiffusionError::BackendMissing { feature, .. }) => {
+                println!("{choice}: not compiled in (--features {feature})");
+            }
+            Err(DiffusionError::NoSuchDevice { .. }) => println!("{choice}: skipped: no adapter"),
+            Err(error) => panic!("{choice}: {error}"),
+        }
+    }
+}
