@@ -30,7 +30,9 @@ pub enum DiffusionError {
     },
 
     /// A tensor is stored in a number type that is not read.
-    #[error("{origin}: tensor `{tensor}` is stored as {dtype}; F32, F16, BF16 and F64 are read: convert the file first")]
+    #[error(
+        "{origin}: tensor `{tensor}` is stored as {dtype}; F32, F16, BF16 and F64 are read: convert the file first"
+    )]
     UnsupportedDtype {
         /// The file.
         origin: String,
@@ -115,7 +117,9 @@ pub enum DiffusionError {
     },
 
     /// A `config.json` is not a JSON object.
-    #[error("{origin} is not a JSON object ({reason}); it should be the config.json of a diffusers UNet2DModel")]
+    #[error(
+        "{origin} is not a JSON object ({reason}); it should be the config.json of a diffusers UNet2DModel"
+    )]
     NotAConfig {
         /// The file.
         origin: String,
@@ -265,9 +269,10 @@ impl DiffusionError {
     pub(crate) fn in_file(path: &std::path::Path) -> impl FnOnce(Self) -> Self {
         let path = path.to_owned();
         move |error| match error {
-            Self::NotAConfig { .. } | Self::NotSafetensors { .. } | Self::UnsupportedDtype { .. } | Self::Io { .. } => {
-                error
-            }
+            Self::NotAConfig { .. }
+            | Self::NotSafetensors { .. }
+            | Self::UnsupportedDtype { .. }
+            | Self::Io { .. } => error,
             other => Self::InFile { path, source: Box::new(other) },
         }
     }

@@ -25,7 +25,7 @@ pub enum UpBlockType {
     AttnUpBlock2D,
 }
 
-/// The architecture of a `UNet2DModel`: what diffusers keeps in a model folder's `config.json`.
+/// The architecture of a [`UNet2DModel`](crate::UNet2DModel): what diffusers keeps in a model folder's `config.json`.
 ///
 /// Fields have diffusers' names and meanings. Options of diffusers that are not fields have one supported value (SiLU
 /// activations, positional time embedding, `default` time-scale-shift, convolutional resampling, no dropout, no class
@@ -266,13 +266,19 @@ impl UNet2DConfig {
             );
         }
         if self.downsample_padding > 1 {
-            return refuse("downsample_padding", format!("{} is not supported; use 0 or 1", self.downsample_padding));
+            return refuse(
+                "downsample_padding",
+                format!("{} is not supported; use 0 or 1", self.downsample_padding),
+            );
         }
         if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
             return refuse("norm_eps", format!("{} must be positive", self.norm_eps));
         }
         if !(self.mid_block_scale_factor.is_finite() && self.mid_block_scale_factor != 0.0) {
-            return refuse("mid_block_scale_factor", format!("{} must not be zero", self.mid_block_scale_factor));
+            return refuse(
+                "mid_block_scale_factor",
+                format!("{} must not be zero", self.mid_block_scale_factor),
+            );
         }
         Ok(())
     }

@@ -119,8 +119,9 @@ impl UNet2DConfig {
     /// [`DiffusionError::NotAConfig`] if this is not a JSON object, [`DiffusionError::ConfigKey`] for a missing or
     /// unknown key or a bad value, [`DiffusionError::Architecture`] if layers do not fit.
     pub fn from_json(text: &str, origin: &str) -> Result<Self, DiffusionError> {
-        let map: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|error| DiffusionError::NotAConfig { origin: origin.to_owned(), reason: error.to_string() })?;
+        let map: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+            DiffusionError::NotAConfig { origin: origin.to_owned(), reason: error.to_string() }
+        })?;
         Self::try_from(map)
     }
 }
@@ -212,9 +213,13 @@ impl Keys {
 
     fn sample_size(&mut self) -> Result<usize, DiffusionError> {
         match self.required("sample_size")? {
-            Value::Array(sides) if sides.len() == 2 && sides[0] == sides[1] => count("sample_size", &sides[0]),
+            Value::Array(sides) if sides.len() == 2 && sides[0] == sides[1] => {
+                count("sample_size", &sides[0])
+            }
             value @ Value::Number(_) => count("sample_size", &value),
-            value => refuse("sample_size", format!("{value} is not supported; give the side of a square image")),
+            value => {
+                refuse("sample_size", format!("{value} is not supported; give the side of a square image"))
+            }
         }
     }
 
@@ -266,16 +271,22 @@ impl Keys {
             None => Ok(BTreeMap::new()),
             Some(Value::Object(widths)) => widths
                 .into_iter()
-                .map(|(layer, value)| Ok((layer.clone(), count(&format!("pruned_channels.{layer}"), &value)?)))
+                .map(|(layer, value)| {
+                    Ok((layer.clone(), count(&format!("pruned_channels.{layer}"), &value)?))
+                })
                 .collect(),
-            Some(value) => refuse("pruned_channels", format!("{value} is not an object of layer names and widths")),
+            Some(value) => {
+                refuse("pruned_channels", format!("{value} is not an object of layer names and widths"))
+            }
         }
     }
 
     /// Refuses what is left, but for diffusers' own notes.
     fn finish(self) -> Result<(), DiffusionError> {
         match self.0.keys().find(|key| !key.starts_with('_')) {
-            Some(key) => refuse(key, "is not an option of UNet2DModel; remove it or mend its spelling".to_owned()),
+            Some(key) => {
+                refuse(key, "is not an option of UNet2DModel; remove it or mend its spelling".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -284,7 +295,10 @@ impl Keys {
 /// A whole number that is not negative; `1.0` is accepted for `1`.
 fn count(key: &str, value: &Value) -> Result<usize, DiffusionError> {
     let whole = value.as_u64().or_else(|| {
-        value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n)).map(|n| n as u64)
+        value
+            .as_f64()
+            .filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n))
+            .map(|n| n as u64)
     });
     match whole.filter(|&n| n <= u64::from(u32::MAX)) {
         Some(n) => Ok(n as usize),
@@ -315,7 +329,9 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for config in [UNet2DConfig::cifar(), UNet2DConfig::celeba_latent(), UNet2DConfig::small(16, &[8, 16])] {
+        for config in
+            [UNet2DConfig::cifar(), UNet2DConfig::celeba_latent(), UNet2DConfig::small(16, &[8, 16])]
+        {
             assert_eq!(UNet2DConfig::from_json(&config.to_json(), "config.json").unwrap(), config);
             let value = serde_json::to_value(&config).unwrap();
             assert_eq!(serde_json::from_value::<UNet2DConfig>(value).unwrap(), config);

@@ -108,7 +108,10 @@ impl Layout {
         let mut walk = Walk { config, layers: Vec::new(), attentions: Vec::new(), used: BTreeSet::new() };
         walk.network()?;
         if let Some(name) = config.pruned_channels.keys().find(|name| !walk.used.contains(name.as_str())) {
-            return misfit(name, "is named in pruned_channels, but can be pruned in no network of this shape".to_owned());
+            return misfit(
+                name,
+                "is named in pruned_channels, but can be pruned in no network of this shape".to_owned(),
+            );
         }
         let by_name = walk.layers.iter().enumerate().map(|(i, layer)| (layer.name.clone(), i)).collect();
         Ok(Self { layers: walk.layers, attentions: walk.attentions, by_name })
@@ -261,7 +264,15 @@ impl Walk<'_> {
                 }
             }
             if level > 0 {
-                x = self.conv(&format!("{prefix}.upsamplers.0.conv"), x.kept, widths[level], 3, 1, 1, level - 1)?;
+                x = self.conv(
+                    &format!("{prefix}.upsamplers.0.conv"),
+                    x.kept,
+                    widths[level],
+                    3,
+                    1,
+                    1,
+                    level - 1,
+                )?;
             }
         }
 
@@ -300,13 +311,22 @@ impl Walk<'_> {
     }
 
     /// Multi-head self-attention with a residual connection.
-    fn attention(&mut self, prefix: &str, x: Width, groups: usize, level: usize) -> Result<(), DiffusionError> {
+    fn attention(
+        &mut self,
+        prefix: &str,
+        x: Width,
+        groups: usize,
+        level: usize,
+    ) -> Result<(), DiffusionError> {
         let head_dim = self.config.head_dim(x.full);
         let heads = self.config.heads(x.full);
         if heads == 0 {
             return misfit(
                 prefix,
-                format!("has {} channels, fewer than attention_head_dim = {head_dim}: use a smaller one", x.full),
+                format!(
+                    "has {} channels, fewer than attention_head_dim = {head_dim}: use a smaller one",
+                    x.full
+                ),
             );
         }
         let site = Site::Map { level };
@@ -324,7 +344,14 @@ impl Walk<'_> {
         let name = format!("{prefix}.to_out.0");
         let y = self.linear(&name, value, x.full, site)?;
         require_equal(&name, y.kept, "its residual input", x.kept)?;
-        self.attentions.push(AttentionWidths { name: prefix.to_owned(), heads, head_dim, query, value, level });
+        self.attentions.push(AttentionWidths {
+            name: prefix.to_owned(),
+            heads,
+            head_dim,
+            query,
+            value,
+            level,
+        });
         Ok(())
     }
 
@@ -344,17 +371,31 @@ impl Walk<'_> {
         Ok(Width { full: outputs, kept })
     }
 
-    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, site: Site) -> Result<Width, DiffusionError> {
+    fn linear(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        site: Site,
+    ) -> Result<Width, DiffusionError> {
         let kept = self.kept(name, outputs)?;
         self.push(name, LayerKind::Linear, inputs, kept, site);
         Ok(Width { full: outputs, kept })
     }
 
-    fn norm(&mut self, name: &str, channels: usize, groups: usize, level: usize) -> Result<(), DiffusionError> {
+    fn norm(
+        &mut self,
+        name: &str,
+        channels: usize,
+        groups: usize,
+        level: usize,
+    ) -> Result<(), DiffusionError> {
         if !channels.is_multiple_of(groups) {
             return misfit(
                 name,
-                format!("{channels} channels do not divide into {groups} groups; widths must be multiples of {groups}"),
+                format!(
+                    "{channels} channels do not divide into {groups} groups; widths must be multiples of {groups}"
+                ),
             );
         }
         self.push(name, LayerKind::GroupNorm { groups }, channels, channels, Site::Map { level });
@@ -387,7 +428,9 @@ fn require_equal(layer: &str, width: usize, other: &str, other_width: usize) -> 
     }
     misfit(
         layer,
-        format!("has {width} channels, but {other} has {other_width}; they are added, so prune both to the same width"),
+        format!(
+            "has {width} channels, but {other} has {other_width}; they are added, so prune both to the same width"
+        ),
     )
 }
 
@@ -471,7 +514,8 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("attention_head_dim"));
         let config = UNet2DConfig { attention_head_dim: Some(8), ..UNet2DConfig::small(16, &[16, 32]) };
         let odd = [("to_q", 30), ("to_k", 30)].map(|(p, w)| (format!("mid_block.attentions.0.{p}"), w));
-        let error = UNet2DConfig { pruned_channels: odd.into_iter().collect(), ..config }.validate().unwrap_err();
+        let error =
+            UNet2DConfig { pruned_channels: odd.into_iter().collect(), ..config }.validate().unwrap_err();
         assert!(error.to_string().contains("4 heads"), "{error}");
     }
 }

@@ -1,7 +1,30 @@
 //! Diffusers' `UNet2DModel`: the network that predicts the noise in an image.
 
+mod attention;
+mod blocks;
 mod config;
 mod config_json;
+mod init;
 pub mod layout;
+mod model;
+mod parts;
+mod resnet;
+mod time_embedding;
 
+pub use attention::Attention;
+pub use blocks::{DownBlock, Downsample2D, UNetMidBlock2D, UpBlock, Upsample2D};
 pub use config::{DownBlockType, UNet2DConfig, UpBlockType};
+pub use init::initial_weights;
+pub use model::UNet2DModel;
+pub use resnet::ResnetBlock2D;
+pub use time_embedding::TimestepEmbedding;
+
+use crate::DiffusionError;
+
+/// Multiply-accumulates of one forward pass of one image of `height` x `width`; see [`layout::Layout::macs`].
+///
+/// # Errors
+/// As [`UNet2DConfig::validate`] and [`layout::Layout::macs`].
+pub fn macs(config: &UNet2DConfig, height: usize, width: usize) -> Result<u64, DiffusionError> {
+    layout::Layout::of(config)?.macs(height, width)
+}

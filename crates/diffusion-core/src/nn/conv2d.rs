@@ -1,0 +1,45 @@
+//! Convolution.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::{ops, parameter};
+use crate::{DiffusionError, StateDict};
+
+/// A square convolution with bias, as `torch.nn.Conv2d`.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[out, in, kernel, kernel]`
+    pub weight: Param<Tensor<4>>,
+    /// `[out]`
+    pub bias: Param<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// The layer with parameters `{name}.weight` and `{name}.bias` of `weights`.
+    ///
+    /// # Errors
+    /// [`DiffusionError::MissingTensor`], or [`DiffusionError::ShapeMismatch`] if a tensor's rank is wrong.
+    pub fn load(
+        weights: &StateDict,
+        name: &str,
+        stride: usize,
+        padding: usize,
+        device: &Device,
+    ) -> Result<Self, DiffusionError> {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        Ok(Self {
+            weight: parameter(&weight, weights.get(&weight)?, device)?,
+            bias: parameter(&bias, weights.get(&bias)?, device)?,
+            stride,
+            padding,
+        })
+    }
+
+    /// `[batch, in, height, width]` to `[batch, out, height', width']`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
+    }
+}

@@ -1,0 +1,56 @@
+//! Self-attention between the positions of a feature map.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::layout::AttentionWidths;
+use super::parts::Parts;
+use crate::DiffusionError;
+use crate::nn::{GroupNorm, Linear, ops};
+
+/// `(x + to_out(attention(to_q(n), to_k(n), to_v(n)))) / rescale` with `n = group_norm(x)`.
+///
+/// Scores are divided by the square root of a head's width before pruning; see
+/// [`UNet2DConfig::head_dim`](super::UNet2DConfig::head_dim).
+#[derive(Module, Debug)]
+pub struct Attention {
+    group_norm: GroupNorm,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Vec<Linear>,
+    heads: usize,
+    scale: f64,
+    rescale: f64,
+}
+
+impl Attention {
+    pub(super) fn build(
+        parts: &Parts<'_>,
+        widths: &AttentionWidths,
+        rescale: f64,
+    ) -> Result<Self, DiffusionError> {
+        let name = &widths.name;
+        Ok(Self {
+            group_norm: parts.norm(&format!("{name}.group_norm"))?,
+            to_q: parts.linear(&format!("{name}.to_q"))?,
+            to_k: parts.linear(&format!("{name}.to_k"))?,
+            to_v: parts.linear(&format!("{name}.to_v"))?,
+            to_out: vec![parts.linear(&format!("{name}.to_out.0"))?],
+            heads: widths.heads,
+            scale: 1.0 / (widths.head_dim as f64).sqrt(),
+            rescale,
+        })
+    }
+
+    /// `[batch, channels, height, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let normed = self.group_norm.forward(x.clone());
+        let query = self.to_q.forward_at_positions(normed.clone());
+        let key = self.to_k.forward_at_positions(normed.clone());
+        let value = self.to_v.forward_at_positions(normed);
+        let attended = ops::attention(query, key, value, self.heads, self.scale);
+        let y = self.to_out.iter().fold(attended, |y, linear| linear.forward_at_positions(y)) + x;
+        if self.rescale == 1.0 { y } else { y / self.rescale }
+    }
+}

@@ -1,0 +1,56 @@
+//! The residual block.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::parts::Parts;
+use crate::DiffusionError;
+use crate::nn::{Conv2d, GroupNorm, Linear};
+
+/// Two convolutions, shifted between by the time embedding, beside a shortcut:
+///
+/// ```text
+/// h = conv1(silu(norm1(x))) + time_emb_proj(silu(time))
+/// y = (conv2(silu(norm2(h))) + shortcut(x)) / rescale
+/// ```
+///
+/// The shortcut is a 1 x 1 convolution where the block changes the width, else the identity.
+#[derive(Module, Debug)]
+pub struct ResnetBlock2D {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Linear,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    rescale: f64,
+}
+
+impl ResnetBlock2D {
+    pub(super) fn build(parts: &Parts<'_>, name: &str, rescale: f64) -> Result<Self, DiffusionError> {
+        let shortcut = format!("{name}.conv_shortcut");
+        Ok(Self {
+            norm1: parts.norm(&format!("{name}.norm1"))?,
+            conv1: parts.conv(&format!("{name}.conv1"))?,
+            time_emb_proj: parts.linear(&format!("{name}.time_emb_proj"))?,
+            norm2: parts.norm(&format!("{name}.norm2"))?,
+            conv2: parts.conv(&format!("{name}.conv2"))?,
+            conv_shortcut: if parts.has(&shortcut) { Some(parts.conv(&shortcut)?) } else { None },
+            rescale,
+        })
+    }
+
+    /// `x` is `[batch, in, height, width]`, `activated_time` the time embedding after SiLU, `[batch, time]`.
+    pub fn forward(&self, x: Tensor<4>, activated_time: Tensor<2>) -> Tensor<4> {
+        let shift = self.time_emb_proj.forward(activated_time);
+        let [batch, channels] = shift.dims();
+        let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        let hidden = hidden + shift.reshape([batch, channels, 1, 1]);
+        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
+        let y = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x) + hidden,
+            None => x + hidden,
+        };
+        if self.rescale == 1.0 { y } else { y / self.rescale }
+    }
+}
