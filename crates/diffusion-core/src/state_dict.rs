@@ -347,7 +347,8 @@ mod tests {
     fn half_precision_becomes_single() {
         let header = r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[4,6]}}"#;
         // 0x3C00 = 1.0 and 0xC100 = -2.5 as binary16; 0x3FC0 = 1.5 as bfloat16.
-        let dict = StateDict::from_safetensors(&file(header, &[0x00, 0x3C, 0x00, 0xC1, 0xC0, 0x3F]), "x").unwrap();
+        let dict =
+            StateDict::from_safetensors(&file(header, &[0x00, 0x3C, 0x00, 0xC1, 0xC0, 0x3F]), "x").unwrap();
         assert_eq!(dict.get("a").unwrap().data(), [1.0, -2.5]);
         assert_eq!(dict.get("b").unwrap().data(), [1.5]);
     }
@@ -358,7 +359,10 @@ mod tests {
         for length in 0..whole.len() {
             let error = StateDict::from_safetensors(&whole[..length], "model.safetensors").unwrap_err();
             assert!(matches!(&error, DiffusionError::NotSafetensors { .. }), "{length}: {error}");
-            assert!(error.to_string().starts_with("model.safetensors is not a whole safetensors file"), "{error}");
+            assert!(
+                error.to_string().starts_with("model.safetensors is not a whole safetensors file"),
+                "{error}"
+            );
         }
         let mut longer = whole;
         longer.push(0);
@@ -407,9 +411,13 @@ mod tests {
         let dict = example();
         assert!(dict.get("conv.scale").unwrap_err().to_string().contains("`conv.scale`"));
         let error = dict.get_shaped("conv.weight", &[3, 2]).unwrap_err().to_string();
-        assert!(error.contains("`conv.weight`") && error.contains("[2, 3]") && error.contains("[3, 2]"), "{error}");
+        assert!(
+            error.contains("`conv.weight`") && error.contains("[2, 3]") && error.contains("[3, 2]"),
+            "{error}"
+        );
 
-        let mut shapes = BTreeMap::from([("conv.weight".to_owned(), vec![2, 3]), ("conv.bias".to_owned(), vec![2])]);
+        let mut shapes =
+            BTreeMap::from([("conv.weight".to_owned(), vec![2, 3]), ("conv.bias".to_owned(), vec![2])]);
         dict.check_shapes(&shapes).unwrap();
         shapes.remove("conv.bias");
         assert!(dict.check_shapes(&shapes).unwrap_err().to_string().contains("`conv.bias`"));
