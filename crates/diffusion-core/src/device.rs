@@ -200,7 +200,9 @@ mod tests {
 
     #[test]
     fn other_names_are_refused_with_the_right_ones() {
-        for name in ["", "gpu", "CPU", "cpu:0", "ndarray:1", "cuda:", "cuda:-1", "cuda:+1", "wgpu:a", "wgpu:1:2"] {
+        for name in
+            ["", "gpu", "CPU", "cpu:0", "ndarray:1", "cuda:", "cuda:-1", "cuda:+1", "wgpu:a", "wgpu:1:2"]
+        {
             let error = name.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains("ndarray") && error.contains(&format!("`{name}`")), "{error}");
         }

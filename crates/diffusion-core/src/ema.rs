@@ -36,7 +36,10 @@ impl EmaConfig {
     pub fn validate(&self) -> Result<(), DiffusionError> {
         for (key, value) in [("ema.inv_gamma", self.inv_gamma), ("ema.power", self.power)] {
             if !(value > 0.0 && value.is_finite()) {
-                return Err(DiffusionError::setting(key, format!("is {value}, but must be a positive number")));
+                return Err(DiffusionError::setting(
+                    key,
+                    format!("is {value}, but must be a positive number"),
+                ));
             }
         }
         if !(0.0..=1.0).contains(&self.max_decay) {

@@ -106,8 +106,10 @@ pub fn map_flat_values<M: Module>(module: M, change: impl FnMut(usize, Tensor<1>
             let mut tensor = (self.change)(self.next, values).reshape(shape);
             self.next += 1;
             if let Some(strategy) = strategy {
-                tensor =
-                    tensor.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(require_grad);
+                tensor = tensor
+                    .autodiff()
+                    .with_gradient_checkpointing_strategy(strategy)
+                    .set_require_grad(require_grad);
             }
             Param::from_mapped_value(id, tensor, mapper)
         }
@@ -148,10 +150,7 @@ pub fn flat_tensors(
     device: &Device,
 ) -> Result<Vec<Tensor<1>>, DiffusionError> {
     weights.check_shapes(&infos.iter().map(|info| (info.name.clone(), info.shape.clone())).collect())?;
-    infos
-        .iter()
-        .map(|info| Ok(from_slice(weights.get(&info.name)?.data(), device)))
-        .collect()
+    infos.iter().map(|info| Ok(from_slice(weights.get(&info.name)?.data(), device))).collect()
 }
 
 /// The module with the given parameters, which must be exactly its own by name and shape.

@@ -181,7 +181,8 @@ impl NoiseSchedule {
             let alpha = self.alpha_cumprod(timestep)?;
             let (signal, spread) = (alpha.sqrt(), (1.0 - alpha).sqrt());
             let range = item * per_item..(item + 1) * per_item;
-            noisy.extend(clean[range.clone()].iter().zip(&noise[range]).map(|(x, e)| signal * x + spread * e));
+            noisy
+                .extend(clean[range.clone()].iter().zip(&noise[range]).map(|(x, e)| signal * x + spread * e));
         }
         Ok(noisy)
     }
@@ -228,9 +229,14 @@ mod tests {
     #[test]
     fn out_of_range_settings_are_named() {
         let base = NoiseScheduleConfig::default;
-        assert!(refused(NoiseScheduleConfig { num_train_timesteps: 0, ..base() }).contains("num_train_timesteps"));
+        assert!(
+            refused(NoiseScheduleConfig { num_train_timesteps: 0, ..base() }).contains("num_train_timesteps")
+        );
         for beta in [0.0, 1.0, -0.1, f64::NAN] {
-            assert!(refused(NoiseScheduleConfig { beta_start: beta, ..base() }).contains("beta_start"), "{beta}");
+            assert!(
+                refused(NoiseScheduleConfig { beta_start: beta, ..base() }).contains("beta_start"),
+                "{beta}"
+            );
         }
         assert!(refused(NoiseScheduleConfig { beta_end: f64::INFINITY, ..base() }).contains("beta_end"));
         assert!(refused(NoiseScheduleConfig { beta_start: 0.5, ..base() }).contains("swap"));
@@ -239,7 +245,8 @@ mod tests {
     #[test]
     fn one_timestep_is_a_schedule() {
         for beta_schedule in [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine] {
-            let schedule = NoiseScheduleConfig { num_train_timesteps: 1, beta_schedule, ..Default::default() };
+            let schedule =
+                NoiseScheduleConfig { num_train_timesteps: 1, beta_schedule, ..Default::default() };
             assert_eq!(schedule.build().unwrap().timesteps(), 1);
         }
     }
@@ -257,7 +264,10 @@ mod tests {
     #[test]
     fn config_reads_both_names_of_cosine_and_refuses_unknown_keys() {
         let read = |text: &str| serde_json::from_str::<NoiseScheduleConfig>(text);
-        assert_eq!(read(r#"{"beta_schedule":"squaredcos_cap_v2"}"#).unwrap().beta_schedule, BetaSchedule::Cosine);
+        assert_eq!(
+            read(r#"{"beta_schedule":"squaredcos_cap_v2"}"#).unwrap().beta_schedule,
+            BetaSchedule::Cosine
+        );
         assert_eq!(read(r#"{"beta_schedule":"cosine"}"#).unwrap().beta_schedule, BetaSchedule::Cosine);
         assert!(read(r#"{"beta_strat":0.1}"#).unwrap_err().to_string().contains("beta_strat"));
     }

@@ -4,15 +4,16 @@ mod support;
 
 use std::ops::ControlFlow;
 
-use diffusion_core::DiffusionError;
 use diffusion_core::device::DeviceChoice;
 use diffusion_core::schedule::NoiseScheduleConfig;
 use diffusion_core::training::{StepReport, Trainer, TrainingConfig};
+use diffusion_core::{DiffusionError, UNet2DConfig, UNet2DModel};
 use streams::Streams;
-use support::{Blobs, TinyDenoiser};
+use support::Blobs;
 
 fn three_losses(choice: DeviceChoice) -> Result<Vec<f32>, DiffusionError> {
-    let model = TinyDenoiser::new(8, 1, &choice.open()?);
+    let architecture = UNet2DConfig::small(8, &[8, 16]).with_attention_at(&[1]);
+    let model = UNet2DModel::new(&architecture, &choice.open()?, &Streams::new(1))?;
     let mut config = TrainingConfig { batch_size: 4, ..TrainingConfig::default() };
     config.optimizer.learning_rate = 1e-2;
     let schedule = NoiseScheduleConfig::default().build()?;
@@ -35,7 +36,10 @@ fn three_steps_have_the_same_losses() {
         match three_losses(choice) {
             Ok(losses) => {
                 for (ours, reference) in losses.iter().zip(&flex) {
-                    assert!((ours - reference).abs() < 1e-4 * reference, "{choice}: {losses:?}, flex: {flex:?}");
+                    assert!(
+                        (ours - reference).abs() < 1e-4 * reference,
+                        "{choice}: {losses:?}, flex: {flex:?}"
+                    );
                 }
                 println!("{choice}: {losses:?}, flex: {flex:?}");
             }

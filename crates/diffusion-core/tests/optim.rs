@@ -55,8 +55,7 @@ fn step(optimizer: &mut Optimizer, module: Pair, run: &Value, step: &Value) -> P
     let gradients = ["weight", "bias"].map(|name| row(floats(&step["gradients"][name])));
     let mut scale = 1.0;
     if let Some(max_norm) = run["clip"].as_f64() {
-        let squares: f32 =
-            gradients.iter().map(|g| squared_norm(g.clone()).into_scalar::<f32>()).sum();
+        let squares: f32 = gradients.iter().map(|g| squared_norm(g.clone()).into_scalar::<f32>()).sum();
         let norm = squares.sqrt();
         assert_close(&[norm], &[step["norm"].as_f64().unwrap() as f32], "the norm");
         scale = clip_coefficient(norm, max_norm as f32);
@@ -88,7 +87,11 @@ fn twenty_steps_are_those_of_pytorch() {
         for name in ["weight", "bias"] {
             for moment in ["exp_avg", "exp_avg_sq"] {
                 let ours = state.get(&format!("{moment}.{name}")).unwrap();
-                assert_close(ours.data(), &floats(&run["state"][name][moment]), &format!("{what}: {moment} of {name}"));
+                assert_close(
+                    ours.data(),
+                    &floats(&run["state"][name][moment]),
+                    &format!("{what}: {moment} of {name}"),
+                );
             }
         }
     }
@@ -113,7 +116,8 @@ fn saved_state_goes_on_bit_for_bit() {
     }
     let bytes = first.state_dict().unwrap().to_safetensors().unwrap();
     let state = StateDict::from_safetensors(&bytes, "optimizer").unwrap();
-    let mut module = with_state_dict(Pair::new(vec![0.0; 6], vec![0.0; 3]), &state_dict_of(&module).unwrap()).unwrap();
+    let mut module =
+        with_state_dict(Pair::new(vec![0.0; 6], vec![0.0; 3]), &state_dict_of(&module).unwrap()).unwrap();
     let mut second = Optimizer::from_state_dict(config_of(run), &module, state).unwrap();
     assert_eq!(second.steps(), 7);
     for recorded in &steps[7..] {
@@ -134,7 +138,9 @@ fn states_of_other_modules_are_refused_by_name() {
     };
     assert!(refused(&|s| drop(s.remove("exp_avg.bias"))).contains("bias"));
     assert!(refused(&|s| drop(s.remove("step"))).contains("step"));
-    assert!(refused(&|s| drop(s.insert("momentum.bias", TensorF32::filled([3], 0.0)))).contains("momentum.bias"));
+    assert!(
+        refused(&|s| drop(s.insert("momentum.bias", TensorF32::filled([3], 0.0)))).contains("momentum.bias")
+    );
     assert!(refused(&|s| drop(s.insert("exp_avg_sq.bias", TensorF32::filled([4], 0.0)))).contains("[4]"));
     assert!(refused(&|s| drop(s.insert("step", TensorF32::filled([1], 0.5)))).contains("step"));
     let mut optimizer = Optimizer::new(OptimizerConfig::default(), &module).unwrap();
@@ -145,11 +151,13 @@ fn states_of_other_modules_are_refused_by_name() {
 fn frozen_parameters_have_no_gradient_and_stay() {
     let mut module = Pair::new(vec![1.0; 6], vec![1.0; 3]);
     module.bias = module.bias.set_require_grad(false);
-    let loss = (module.weight.val().powi_scalar(2).sum() + module.bias.val().powi_scalar(2).sum()).mul_scalar(0.5);
+    let loss =
+        (module.weight.val().powi_scalar(2).sum() + module.bias.val().powi_scalar(2).sum()).mul_scalar(0.5);
     let gradients = take_flat_gradients(&module, &mut loss.backward());
     assert!(gradients[1].is_none());
     assert_eq!(gradients[0].clone().unwrap().try_into_vec_as::<f32>().unwrap(), [1.0; 6]);
-    let mut optimizer = Optimizer::new(OptimizerConfig { weight_decay: 0.1, ..Default::default() }, &module).unwrap();
+    let mut optimizer =
+        Optimizer::new(OptimizerConfig { weight_decay: 0.1, ..Default::default() }, &module).unwrap();
     let module = optimizer.step(module, gradients, 1.0).unwrap();
     let weights = state_dict_of(&module).unwrap();
     assert_eq!(weights.get("bias").unwrap().data(), [1.0; 3]);
@@ -165,7 +173,9 @@ fn warm_up_decays_are_those_of_diffusers() {
             power: case["power"].as_f64().unwrap(),
             max_decay: case["max_decay"].as_f64().unwrap(),
         };
-        for (update, decay) in case["updates"].as_array().unwrap().iter().zip(case["decays"].as_array().unwrap()) {
+        for (update, decay) in
+            case["updates"].as_array().unwrap().iter().zip(case["decays"].as_array().unwrap())
+        {
             let ours = config.decay(update.as_u64().unwrap());
             assert!((ours - decay.as_f64().unwrap()).abs() < 1e-12, "{config:?} {update}: {ours}");
         }
@@ -176,9 +186,7 @@ fn warm_up_decays_are_those_of_diffusers() {
 fn averages_are_those_of_diffusers() {
     let fixture = fixture("optim/ema.json");
     let run = &fixture["run"];
-    let module = |values: &Value| {
-        Pair::new(floats(values), vec![0.0; 3])
-    };
+    let module = |values: &Value| Pair::new(floats(values), vec![0.0; 3]);
     // The fixture's parameter is [2, 3]; its six numbers serve as the weight's.
     let mut ema = Ema::new(EmaConfig::default(), &module(&run["initial"])).unwrap();
     for (update, step) in run["steps"].as_array().unwrap().iter().enumerate() {
@@ -189,8 +197,15 @@ fn averages_are_those_of_diffusers() {
         assert!(!average.weight.val().is_autodiff());
         let average = state_dict_of(&average).unwrap();
         assert_eq!(average, ema.state_dict().unwrap());
-        assert_close(average.get("weight").unwrap().data(), &floats(&step["shadow"]), &format!("update {update}"));
+        assert_close(
+            average.get("weight").unwrap().data(),
+            &floats(&step["shadow"]),
+            &format!("update {update}"),
+        );
         // The trained model must not be touched.
-        assert_eq!(state_dict_of(&trained).unwrap().get("weight").unwrap().data(), floats(&step["parameter"]));
+        assert_eq!(
+            state_dict_of(&trained).unwrap().get("weight").unwrap().data(),
+            floats(&step["parameter"])
+        );
     }
 }

@@ -43,7 +43,9 @@ fn check_chain(chain: &Value, sampler: &Sampler, what: &str) {
         assert_eq!(sampler.adds_noise(timestep), noise.is_some(), "{what} at {timestep}");
         let previous = timesteps.get(position + 1).copied();
         let step = |sample: Tensor<4>| {
-            sampler.step(&schedule, timestep, previous, sample, tensor(&row["epsilon"]), noise.clone()).unwrap()
+            sampler
+                .step(&schedule, timestep, previous, sample, tensor(&row["epsilon"]), noise.clone())
+                .unwrap()
         };
         let found = step(tensor(&row["sample"]));
         for (name, ours) in [("prev_sample", found.prev_sample), ("pred_original", found.pred_original)] {
@@ -96,7 +98,8 @@ fn ddim_steps_are_those_of_diffusers() {
 fn bytes_are_those_of_the_diffusers_pipelines() {
     let fixture = fixture("samplers/rounding.json");
     let values = floats(&fixture["values"]);
-    let bytes: Vec<u8> = fixture["bytes"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap() as u8).collect();
+    let bytes: Vec<u8> =
+        fixture["bytes"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap() as u8).collect();
     let images = SampledImages::from_values(&values, [1, 1, 1, values.len()]);
     assert_eq!(images.shape, [1, 1, values.len(), 1]);
     assert_eq!(images.pixels, bytes);
@@ -128,7 +131,8 @@ fn a_sample_depends_on_its_index_alone() {
     let streams = Streams::new(4);
     for sampler in samplers() {
         let values = |batch_size, indices: &[u64]| {
-            let config = SampleConfig { sampler: sampler.clone(), steps: 5, batch_size, ..SampleConfig::default() };
+            let config =
+                SampleConfig { sampler: sampler.clone(), steps: 5, batch_size, ..SampleConfig::default() };
             sample_values(&model, &schedule, &config, indices, &streams, &mut go_on).unwrap()
         };
         let indices = [0, 1, 2, 3, 4, 5, 6];
@@ -162,10 +166,14 @@ fn progress_counts_and_can_stop() {
     let mut told = Vec::new();
     let mut watch = |progress: SampleProgress| {
         told.push((progress.images_done, progress.steps_done));
-        if progress.images_done == 2 && progress.steps_done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if progress.images_done == 2 && progress.steps_done == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let error =
-        sample(&model, &schedule("linear"), &config, &[0, 1, 2, 3, 4], &Streams::new(1), &mut watch).unwrap_err();
+    let error = sample(&model, &schedule("linear"), &config, &[0, 1, 2, 3, 4], &Streams::new(1), &mut watch)
+        .unwrap_err();
     assert!(matches!(error, DiffusionError::Stopped { done: 2, total: 5, .. }), "{error}");
     assert_eq!(told, [(0, 1), (0, 2), (0, 3), (0, 4), (2, 1), (2, 2), (2, 3)]);
 }

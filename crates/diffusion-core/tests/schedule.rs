@@ -33,7 +33,8 @@ fn noisy_images_are_those_of_diffusers() {
         let schedule = config(name, &expected["options"]).build().unwrap();
         let timesteps: Vec<usize> =
             expected["timesteps"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as usize).collect();
-        let noisy = schedule.add_noise(&floats(&expected["x"]), &floats(&expected["noise"]), &timesteps).unwrap();
+        let noisy =
+            schedule.add_noise(&floats(&expected["x"]), &floats(&expected["noise"]), &timesteps).unwrap();
         let largest = largest_difference(&noisy, &floats(&expected["noisy"]));
         assert!(largest <= 1e-6, "{name}: {largest}");
     }

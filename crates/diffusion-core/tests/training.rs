@@ -206,7 +206,9 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     assert!(matches!(error, DiffusionError::Diverged { step: 4, what: "loss", .. }), "{error}");
     assert!(error.to_string().contains("step 4"), "{error}");
     assert_eq!(trainer.step(), 4);
-    assert!(state_dict_of(trainer.model()).unwrap().iter().all(|(_, t)| t.data().iter().all(|v| v.is_finite())));
+    assert!(
+        state_dict_of(trainer.model()).unwrap().iter().all(|(_, t)| t.data().iter().all(|v| v.is_finite()))
+    );
     assert_eq!(everything(&resume(&dir, config()).unwrap()), good);
 }
 
@@ -253,7 +255,9 @@ fn checkpoints_of_other_settings_are_refused_by_key() {
     let mut other = config();
     other.optimizer.learning_rate = 2e-2;
     let error = resume(&dir, other).unwrap_err();
-    assert!(matches!(&error, DiffusionError::CheckpointMismatch { key, .. } if key == "training.optimizer.learning_rate"));
+    assert!(
+        matches!(&error, DiffusionError::CheckpointMismatch { key, .. } if key == "training.optimizer.learning_rate")
+    );
     let text = error.to_string();
     assert!(text.contains("0.01") && text.contains("0.02"), "{text}");
 
@@ -263,7 +267,13 @@ fn checkpoints_of_other_settings_are_refused_by_key() {
     };
     let cosine: NoiseScheduleConfig = serde_json::from_str(r#"{"beta_schedule":"cosine"}"#).unwrap();
     let with = |size, schedule, seed| {
-        Trainer::resume(&dir, TinyDenoiser::new(size, 1, &Device::flex()), config(), schedule, Streams::new(seed))
+        Trainer::resume(
+            &dir,
+            TinyDenoiser::new(size, 1, &Device::flex()),
+            config(),
+            schedule,
+            Streams::new(seed),
+        )
     };
     assert_eq!(key(with(SIZE, cosine.build().unwrap(), 5)), "schedule.beta_schedule");
     assert_eq!(key(with(SIZE, schedule(), 6)), "seed");
@@ -277,7 +287,9 @@ fn damaged_checkpoints_are_refused_by_file() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("model");
     trainer(config()).save(&dir).unwrap();
-    for name in ["diffusion_pytorch_model.safetensors", "ema.safetensors", "optimizer.safetensors", "config.json"] {
+    for name in
+        ["diffusion_pytorch_model.safetensors", "ema.safetensors", "optimizer.safetensors", "config.json"]
+    {
         let path = dir.join(name);
         let good = fs::read(&path).unwrap();
         let mut altered = good.clone();
@@ -293,7 +305,9 @@ fn damaged_checkpoints_are_refused_by_file() {
     }
     resume(&dir, config()).unwrap();
     let state = fs::read_to_string(dir.join("state.json")).unwrap();
-    for bad in ["", "{}", &state[..state.len() / 2], &state.replace("tribute-checkpoint/1", "tribute-checkpoint/9")] {
+    for bad in
+        ["", "{}", &state[..state.len() / 2], &state.replace("tribute-checkpoint/1", "tribute-checkpoint/9")]
+    {
         fs::write(dir.join("state.json"), bad).unwrap();
         let error = resume(&dir, config()).unwrap_err();
         assert!(matches!(error, DiffusionError::BadCheckpoint { .. }), "{error}");

@@ -128,7 +128,10 @@ impl Optimizer {
         }
         Err(DiffusionError::setting(
             "gradients",
-            format!("are {given}, but the module has {} parameters: one for each is needed", self.infos.len()),
+            format!(
+                "are {given}, but the module has {} parameters: one for each is needed",
+                self.infos.len()
+            ),
         ))
     }
 
@@ -138,7 +141,8 @@ impl Optimizer {
     /// [`DiffusionError::Device`] if the device fails to deliver them.
     pub fn state_dict(&self) -> Result<StateDict, DiffusionError> {
         let mut dict = StateDict::new();
-        for (prefix, pick) in [(FIRST, (|m| m.first.clone()) as fn(&Moments) -> Tensor<1>), (SECOND, |m| m.second.clone())]
+        for (prefix, pick) in
+            [(FIRST, (|m| m.first.clone()) as fn(&Moments) -> Tensor<1>), (SECOND, |m| m.second.clone())]
         {
             let rows: Vec<Tensor<1>> = self.moments.iter().flatten().map(pick).collect();
             for (name, tensor) in named_tensors(&self.infos, &rows)? {
@@ -166,7 +170,10 @@ impl Optimizer {
         let device = module_device(module)?.without_autodiff();
         let count = state.get_shaped(STEP, &[1])?.data()[0];
         if !(count >= 0.0 && count.fract() == 0.0) {
-            return Err(DiffusionError::setting(STEP, format!("is {count} in the optimiser's state, not a count")));
+            return Err(DiffusionError::setting(
+                STEP,
+                format!("is {count} in the optimiser's state, not a count"),
+            ));
         }
         state.remove(STEP);
         let (mut first, mut second) = (StateDict::new(), StateDict::new());
@@ -181,7 +188,8 @@ impl Optimizer {
         }
         let first = flat_tensors(&infos, &first, &device)?;
         let second = flat_tensors(&infos, &second, &device)?;
-        let moments = first.into_iter().zip(second).map(|(first, second)| Some(Moments { first, second })).collect();
+        let moments =
+            first.into_iter().zip(second).map(|(first, second)| Some(Moments { first, second })).collect();
         Ok(Self { config, infos, moments, steps: count as u64 })
     }
 }

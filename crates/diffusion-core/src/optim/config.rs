@@ -57,7 +57,11 @@ impl OptimizerConfig {
             Err(DiffusionError::setting(format!("optimizer.{key}"), format!("is {value}, but must {right}")))
         };
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return refuse("learning_rate", self.learning_rate, "be a positive number (usually 1e-5 to 1e-3)");
+            return refuse(
+                "learning_rate",
+                self.learning_rate,
+                "be a positive number (usually 1e-5 to 1e-3)",
+            );
         }
         for (key, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {

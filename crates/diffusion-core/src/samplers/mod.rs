@@ -60,7 +60,12 @@ impl Sampler {
     ///
     /// DDPM steps to the next timestep of the list. DDIM steps down by floor(T / number of steps), as diffusers does:
     /// with `leading` spacing that is the same.
-    pub(crate) fn previous(&self, schedule: &NoiseSchedule, timesteps: &[usize], position: usize) -> Option<usize> {
+    pub(crate) fn previous(
+        &self,
+        schedule: &NoiseSchedule,
+        timesteps: &[usize],
+        position: usize,
+    ) -> Option<usize> {
         match self {
             Self::Ddpm(_) => timesteps.get(position + 1).copied(),
             Self::Ddim(_) => timesteps[position].checked_sub(schedule.timesteps() / timesteps.len()),
@@ -107,7 +112,12 @@ impl Sampler {
 
 /// The clean image that predicted noise implies: (x_t - sqrt(1 - abar_t) epsilon) / sqrt(abar_t), clipped to
 /// +-`clip` if given (Ho et al. 2020, equation 15).
-fn predicted_original(sample: Tensor<4>, epsilon: Tensor<4>, alpha_cumprod: f32, clip: Option<f32>) -> Tensor<4> {
+fn predicted_original(
+    sample: Tensor<4>,
+    epsilon: Tensor<4>,
+    alpha_cumprod: f32,
+    clip: Option<f32>,
+) -> Tensor<4> {
     let clean = (sample - epsilon.mul_scalar((1.0 - alpha_cumprod).sqrt())).div_scalar(alpha_cumprod.sqrt());
     match clip {
         Some(range) => clean.clamp(-range, range),
@@ -119,5 +129,8 @@ fn check_clip_range(key: &str, range: f32) -> Result<(), DiffusionError> {
     if range > 0.0 && range.is_finite() {
         return Ok(());
     }
-    Err(DiffusionError::setting(key, format!("is {range}, but must be a positive number (1 for images in [-1, 1])")))
+    Err(DiffusionError::setting(
+        key,
+        format!("is {range}, but must be a positive number (1 for images in [-1, 1])"),
+    ))
 }

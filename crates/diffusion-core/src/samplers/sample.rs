@@ -32,12 +32,7 @@ pub struct SampleConfig {
 
 impl Default for SampleConfig {
     fn default() -> Self {
-        Self {
-            sampler: Sampler::default(),
-            steps: 100,
-            spacing: TimestepSpacing::Leading,
-            batch_size: 32,
-        }
+        Self { sampler: Sampler::default(), steps: 100, spacing: TimestepSpacing::Leading, batch_size: 32 }
     }
 }
 
@@ -179,7 +174,8 @@ fn run_batch<M: Denoiser>(
     let size = channels * height * width;
     let timesteps = config.spacing.timesteps(schedule.timesteps(), config.steps)?;
 
-    let mut sample = noise(shape, &device, |image| standard_normal(&mut streams.rng("sample noise", image), size), batch);
+    let mut sample =
+        noise(shape, &device, |image| standard_normal(&mut streams.rng("sample noise", image), size), batch);
     for (position, &timestep) in timesteps.iter().enumerate() {
         // T is at most a million, so the timestep fits.
         let times = Tensor::<1, Int>::full([batch.len()], timestep as i64, &device);

@@ -26,7 +26,9 @@ impl TimestepSpacing {
         if steps == 0 || steps > train_timesteps {
             return Err(DiffusionError::setting(
                 "sampling.steps",
-                format!("is {steps}, but must lie in 1..={train_timesteps}, the number of training timesteps"),
+                format!(
+                    "is {steps}, but must lie in 1..={train_timesteps}, the number of training timesteps"
+                ),
             ));
         }
         let (total, count) = (train_timesteps as f64, steps as f64);

@@ -34,10 +34,16 @@ impl NoisyBatch {
         device: &Device,
     ) -> Result<Self, DiffusionError> {
         let [count, channels, height, width] = images.shape;
-        if count == 0 || [channels, height, width] != expected || images.pixels.len() != images.shape.iter().product::<usize>() {
+        if count == 0
+            || [channels, height, width] != expected
+            || images.pixels.len() != images.shape.iter().product::<usize>()
+        {
             return Err(DiffusionError::InputShape {
                 what: "a batch of training images",
-                expected: format!("[at least 1, {}, {}, {}], all filled", expected[0], expected[1], expected[2]),
+                expected: format!(
+                    "[at least 1, {}, {}, {}], all filled",
+                    expected[0], expected[1], expected[2]
+                ),
                 actual: images.shape.to_vec(),
             });
         }

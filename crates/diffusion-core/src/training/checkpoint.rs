@@ -114,7 +114,9 @@ impl<M: Denoiser> Trainer<M> {
         let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
         require_equal(dir, "", &state.settings, &self.settings()?)?;
         if state.settings_hash != hash_of_json(&state.settings) {
-            return Err(bad("its settings do not have the hash that state.json gives; state.json was altered".into()));
+            return Err(bad(
+                "its settings do not have the hash that state.json gives; state.json was altered".into(),
+            ));
         }
 
         let config: Value = serde_json::from_slice(&read_verified(dir, CONFIG, &state)?)
@@ -190,7 +192,8 @@ fn remove_remnants(dir: &Path) -> Result<(), DiffusionError> {
     for entry in fs::read_dir(parent).map_err(DiffusionError::io("read", parent))? {
         let path = entry.map_err(DiffusionError::io("read", parent))?.path();
         let found = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let remnant = found.strip_prefix(&prefix).is_some_and(|rest| rest == "previous" || rest.ends_with(".tmp"));
+        let remnant =
+            found.strip_prefix(&prefix).is_some_and(|rest| rest == "previous" || rest.ends_with(".tmp"));
         if remnant && path.is_dir() {
             fs::remove_dir_all(&path).map_err(DiffusionError::io("remove", &path))?;
         }
@@ -209,7 +212,8 @@ fn recover_previous(dir: &Path) -> Result<(), DiffusionError> {
 
 /// Fails if `dir` exists and holds something that is not a checkpoint.
 fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
-    let bad = |reason: &str| Err(DiffusionError::BadCheckpoint { path: dir.to_owned(), reason: reason.to_owned() });
+    let bad =
+        |reason: &str| Err(DiffusionError::BadCheckpoint { path: dir.to_owned(), reason: reason.to_owned() });
     if dir.file_name().is_none() {
         return bad("a checkpoint needs a folder with a name of its own");
     }
@@ -225,12 +229,16 @@ fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
 
 fn read_state(dir: &Path) -> Result<CheckpointState, DiffusionError> {
     let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
-    let bytes = fs::read(dir.join(STATE))
-        .map_err(|error| bad(format!("{STATE} cannot be read ({error}); train anew or give another folder")))?;
+    let bytes = fs::read(dir.join(STATE)).map_err(|error| {
+        bad(format!("{STATE} cannot be read ({error}); train anew or give another folder"))
+    })?;
     let state: CheckpointState = serde_json::from_slice(&bytes)
         .map_err(|error| bad(format!("{STATE} does not hold a training state ({error})")))?;
     if state.format != CHECKPOINT_FORMAT {
-        return Err(bad(format!("its format is `{}`, but this version reads `{CHECKPOINT_FORMAT}`", state.format)));
+        return Err(bad(format!(
+            "its format is `{}`, but this version reads `{CHECKPOINT_FORMAT}`",
+            state.format
+        )));
     }
     Ok(state)
 }
@@ -336,7 +344,12 @@ mod tests {
         let error = require_equal(Path::new("c"), "", &saved, &other).unwrap_err().to_string();
         assert!(error.contains("`training.optimizer.beta1` = 0.9") && error.contains("has 0.8"), "{error}");
         let missing = json!({"training": saved["training"]});
-        assert!(require_equal(Path::new("c"), "", &missing, &saved).unwrap_err().to_string().contains("`seed` = null"));
+        assert!(
+            require_equal(Path::new("c"), "", &missing, &saved)
+                .unwrap_err()
+                .to_string()
+                .contains("`seed` = null")
+        );
     }
 
     #[test]

@@ -68,11 +68,15 @@ impl TrainingConfig {
     /// # Errors
     /// [`DiffusionError::Setting`] naming the key.
     pub fn validate(&self) -> Result<(), DiffusionError> {
-        for (key, count) in
-            [("batch_size", self.batch_size), ("gradient_accumulation_steps", self.gradient_accumulation_steps)]
-        {
+        for (key, count) in [
+            ("batch_size", self.batch_size),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps),
+        ] {
             if count == 0 {
-                return Err(DiffusionError::setting(format!("training.{key}"), "is 0, but must be at least 1"));
+                return Err(DiffusionError::setting(
+                    format!("training.{key}"),
+                    "is 0, but must be at least 1",
+                ));
             }
         }
         for (key, value) in [("max_grad_norm", self.max_grad_norm), ("max_loss", self.max_loss)] {
@@ -104,7 +108,10 @@ mod tests {
             ("max_loss", TrainingConfig { max_loss: 0.0, ..base() }),
             (
                 "learning_rate",
-                TrainingConfig { optimizer: OptimizerConfig { learning_rate: -1.0, ..optimizer() }, ..base() },
+                TrainingConfig {
+                    optimizer: OptimizerConfig { learning_rate: -1.0, ..optimizer() },
+                    ..base()
+                },
             ),
             ("beta2", TrainingConfig { optimizer: OptimizerConfig { beta2: 1.0, ..optimizer() }, ..base() }),
             ("ema.power", TrainingConfig { ema: EmaConfig { power: 0.0, ..EmaConfig::default() }, ..base() }),
@@ -119,7 +126,8 @@ mod tests {
     fn settings_read_back_and_unknown_keys_are_refused() {
         let text = serde_json::to_string(&TrainingConfig::default()).unwrap();
         assert_eq!(serde_json::from_str::<TrainingConfig>(&text).unwrap(), TrainingConfig::default());
-        let read = serde_json::from_str::<TrainingConfig>(r#"{"optimizer":{"kind":"adamw","learning_rat":1}}"#);
+        let read =
+            serde_json::from_str::<TrainingConfig>(r#"{"optimizer":{"kind":"adamw","learning_rat":1}}"#);
         assert!(read.unwrap_err().to_string().contains("learning_rat"));
     }
 }

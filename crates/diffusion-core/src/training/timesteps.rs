@@ -8,7 +8,11 @@ use streams::below;
 /// loss.
 ///
 /// `train_timesteps` must be at least 1.
-pub fn antithetic_timesteps<R: Rng + ?Sized>(rng: &mut R, train_timesteps: usize, count: usize) -> Vec<usize> {
+pub fn antithetic_timesteps<R: Rng + ?Sized>(
+    rng: &mut R,
+    train_timesteps: usize,
+    count: usize,
+) -> Vec<usize> {
     let mut timesteps: Vec<usize> =
         (0..count / 2 + 1).map(|_| below(rng, train_timesteps as u64) as usize).collect();
     for i in 0..timesteps.len() {

@@ -121,7 +121,14 @@ impl<M: Denoiser> Trainer<M> {
     }
 
     /// Replaces the trained parts, for resuming.
-    pub(super) fn replace(&mut self, model: M, optimizer: Optimizer, ema: Ema, step: u64, elapsed_seconds: f64) {
+    pub(super) fn replace(
+        &mut self,
+        model: M,
+        optimizer: Optimizer,
+        ema: Ema,
+        step: u64,
+        elapsed_seconds: f64,
+    ) {
         self.model = Some(model);
         self.optimizer = optimizer;
         self.ema = ema;
@@ -154,7 +161,9 @@ impl<M: Denoiser> Trainer<M> {
         let start = Instant::now();
         let (gradients, loss, images) = self.gradients(source)?;
         let (loss, grad_norm) = read_loss_and_norm(loss, &gradients)?;
-        for (what, value, limit) in [("loss", loss, self.config.max_loss), ("gradient norm", grad_norm, f32::MAX)] {
+        for (what, value, limit) in
+            [("loss", loss, self.config.max_loss), ("gradient norm", grad_norm, f32::MAX)]
+        {
             // Also true of NaN.
             if !(value <= limit) {
                 return Err(DiffusionError::Diverged { step: self.step, what, value });
@@ -165,7 +174,12 @@ impl<M: Denoiser> Trainer<M> {
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         self.elapsed_seconds += seconds;
-        Ok(StepReport { step: self.step, loss, grad_norm, images_per_second: images as f64 / seconds.max(1e-9) })
+        Ok(StepReport {
+            step: self.step,
+            loss,
+            grad_norm,
+            images_per_second: images as f64 / seconds.max(1e-9),
+        })
     }
 
     /// The gradients of the step's loss, the loss itself `[1]`, and the number of images, over all micro-batches.
@@ -184,8 +198,14 @@ impl<M: Denoiser> Trainer<M> {
             let number = self.step * parts + part;
             let batch = source.batch(number, self.config.batch_size)?;
             images += batch.shape[0];
-            let batch =
-                NoisyBatch::new(&batch, number, model.sample_shape(), &self.schedule, &self.streams, &device)?;
+            let batch = NoisyBatch::new(
+                &batch,
+                number,
+                model.sample_shape(),
+                &self.schedule,
+                &self.streams,
+                &device,
+            )?;
             let error = model.predict_noise(batch.noisy, batch.timesteps) - batch.noise;
             let loss = (error.clone() * error).mean();
             let mut gradients = loss.clone().mul_scalar(self.config.objective.sign() * share).backward();
@@ -226,7 +246,10 @@ fn add(left: Vec<Option<Tensor<1>>>, right: Vec<Option<Tensor<1>>>) -> Vec<Optio
 }
 
 /// Reads the loss and the common norm of the gradients off the device. The squares are added in 64 bits on the host.
-fn read_loss_and_norm(loss: Tensor<1>, gradients: &[Option<Tensor<1>>]) -> Result<(f32, f32), DiffusionError> {
+fn read_loss_and_norm(
+    loss: Tensor<1>,
+    gradients: &[Option<Tensor<1>>],
+) -> Result<(f32, f32), DiffusionError> {
     let gradients = gradients.iter().flatten().cloned();
     if loss.device() == Device::flex() {
         let squares: f64 = gradients.map(kernels::squared_norm).sum();
