@@ -36,7 +36,8 @@ pub fn lds_difference(
 ) -> Result<LdsDifference, AttributionError> {
     let [one, two]: [Lds; 2] = [lds(&first, test_sets, settings)?, lds(&second, test_sets, settings)?];
     let coalitions: BTreeSet<&Coalition> = test_sets.iter().flat_map(UtilityTable::coalitions).collect();
-    let places: BTreeMap<&Coalition, usize> = coalitions.iter().enumerate().map(|(place, &c)| (c, place)).collect();
+    let places: BTreeMap<&Coalition, usize> =
+        coalitions.iter().enumerate().map(|(place, &c)| (c, place)).collect();
     let mut predictions: [Vec<f64>; 2] =
         [coalitions.iter().map(|c| first(c)).collect(), coalitions.iter().map(|c| second(c)).collect()];
     predictions.iter_mut().for_each(|values| merge_rounding(values));
@@ -68,7 +69,8 @@ mod tests {
 
     fn noisy_tests(n: usize, values: &[f64]) -> Vec<UtilityTable> {
         let streams = Streams::new(3);
-        let draws = removal::unique_draws(&RemovalDistribution::Datamodel { alpha: 0.5 }, n, &streams, 40).unwrap();
+        let draws =
+            removal::unique_draws(&RemovalDistribution::Datamodel { alpha: 0.5 }, n, &streams, 40).unwrap();
         let noise = standard_normal(&mut streams.rng("noise", 0), 40);
         let pairs = draws.into_iter().zip(noise).map(|(draw, noise)| {
             let utility = predict_additive(values, &draw.coalition) + 0.5 * f64::from(noise);

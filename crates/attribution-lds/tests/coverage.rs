@@ -1,8 +1,8 @@
 //! Do 95 % intervals hold the true value in 95 % of repetitions?
 
 use attribution_lds::{
-    Banzhaf, Bootstrap, Intervals, KernelShap, Observations, UtilityTable, exact_banzhaf, exact_shapley,
-    utility_of_all,
+    Banzhaf, Bootstrap, Intervals, KernelShap, LdsSettings, Observations, UtilityTable, exact_banzhaf,
+    exact_shapley, lds, noise_ceiling, predict_additive, utility_of_all,
 };
 use removal::{Coalition, RemovalDistribution};
 use streams::{Streams, standard_normal};
@@ -99,4 +99,45 @@ fn banzhaf_intervals_hold_what_they_promise() {
         Banzhaf::default().fit(observations.draws()).unwrap()
     };
     assert_covers("Banzhaf", coverage(&truth, |r| fit(r).closed_form.unwrap()));
+}
+
+/// Intervals of correlations, against the correlations over very many coalitions.
+#[test]
+fn lds_and_ceiling_intervals_hold_what_they_promise() {
+    let n = 10;
+    let distribution = RemovalDistribution::Datamodel { alpha: 0.5 };
+    let scores: Vec<f64> = (0..n).map(|member| (member as f64 - 3.0).abs()).collect();
+    let settings = LdsSettings { level: 0.95, bootstrap: Bootstrap { resamples: 300, seed: 0 } };
+    // Test coalitions of study `repetition`, retrained with two seeds: each draw is a coalition of its own.
+    let sets = |draws: usize, repetition: u64| -> [UtilityTable; 2] {
+        let streams = Streams::new(5000 + repetition);
+        [0, 1].map(|seed| {
+            let errors = standard_normal(&mut streams.rng("noise", seed), draws);
+            let mut table = UtilityTable::new(n + 10);
+            for (index, error) in errors.into_iter().enumerate() {
+                let draw = distribution.draw(n, &streams, index as u64).unwrap().coalition;
+                // Ten contributors without effect number the draw, so that none occurs twice.
+                let number = (0..10).filter(|bit| index >> bit & 1 == 1).map(|bit| n + bit);
+                let coalition = Coalition::from_members(n + 10, draw.members().chain(number)).unwrap();
+                table.push(coalition, utility(&draw) + 3.0 * f64::from(error)).unwrap();
+            }
+            table
+        })
+    };
+    let score = |sets: &[UtilityTable]| lds(|c| predict_additive(&scores, c), sets, &settings).unwrap();
+    let many: Vec<[UtilityTable; 2]> = (0..20).map(|part| sets(1024, 1_000_000 + part)).collect();
+    let truth = many.iter().map(|sets| score(sets).mean).sum::<f64>() / 20.0;
+    let agreement =
+        many.iter().map(|sets| noise_ceiling(sets, &settings).unwrap().between_retrainings).sum::<f64>()
+            / 20.0;
+    println!("true LDS {truth:.1}, true agreement {agreement:.1}");
+    let wrap = |interval| Intervals {
+        method: attribution_lds::IntervalMethod::Bootstrap { resamples: 300 },
+        level: 0.95,
+        intervals: vec![interval],
+        standard_errors: vec![],
+    };
+    assert_covers("LDS", coverage(&[truth], |r| wrap(score(&sets(60, r)).interval)));
+    let ceiling = |r| wrap(noise_ceiling(&sets(60, r), &settings).unwrap().interval);
+    assert_covers("ceiling", coverage(&[agreement], ceiling));
 }

@@ -16,12 +16,12 @@ fn record_write(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ledger = Ledger::open(folder.path()).expect("a new ledger");
     let mut seed = 0;
-    let next = || {
+    let mut next = || {
         seed += 1;
         record(seed)
     };
     criterion.bench_function("ledger/put_new", |bencher| {
-        bencher.iter_batched(next, |record| ledger.put(&record).expect("room"), BatchSize::SmallInput);
+        bencher.iter_batched(&mut next, |record| ledger.put(&record).expect("room"), BatchSize::SmallInput);
     });
     let known = record(0);
     ledger.put(&known).expect("room");
