@@ -35,7 +35,8 @@ pub fn judge(records: &Selected, key: &str, arguments: &Arguments) -> anyhow::Re
     let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
     let observations =
         Observations::new(table(&records.train)?, vec![value(&records.full)?], vec![value(&records.none)?])?;
-    let estimator = KernelShap { level: arguments.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() };
+    let estimator =
+        KernelShap { level: arguments.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() };
     let scores = estimator.fit(&observations).with_context(|| format!("the scores for `{key}`"))?;
 
     let tests = records.tests.values().map(|list| table(list)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -47,13 +47,20 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
         if !(arguments.confidence > 0.0 && arguments.confidence < 1.0) {
-            return Err(usage(format!("--confidence is {}, must be above 0 and below 1", arguments.confidence)));
+            return Err(usage(format!(
+                "--confidence is {}, must be above 0 and below 1",
+                arguments.confidence
+            )));
         }
         if arguments.bootstrap < 2 {
             return Err(usage(format!("--bootstrap is {}, must be 2 or more", arguments.bootstrap)));
         }
         let records = select::Selected::read(&arguments)?;
-        let behaviors = if arguments.behaviors.is_empty() { records.scalar_behaviors() } else { arguments.behaviors.clone() };
+        let behaviors = if arguments.behaviors.is_empty() {
+            records.scalar_behaviors()
+        } else {
+            arguments.behaviors.clone()
+        };
         if behaviors.is_empty() {
             return Err(usage("the training records hold no scalar behaviour; name one with --behavior"));
         }

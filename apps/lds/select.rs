@@ -36,7 +36,8 @@ impl Selected {
         let others = arguments.test.as_deref().map(read).transpose()?;
         let test_records = others.as_ref().unwrap_or(&all);
 
-        let of_method = |method: &str| all.values().filter(|r| r.key().method == method).cloned().collect::<Vec<_>>();
+        let of_method =
+            |method: &str| all.values().filter(|r| r.key().method == method).cloned().collect::<Vec<_>>();
         let own = of_method(&arguments.method);
         let Some(n) = own.first().map(|record| record.key().coalition.n()) else {
             let methods: BTreeSet<&str> = all.values().map(|record| record.key().method.as_str()).collect();
@@ -49,11 +50,16 @@ impl Selected {
         let games: BTreeSet<usize> =
             all.values().chain(test_records.values()).map(|record| record.key().coalition.n()).collect();
         if games.len() > 1 {
-            return Err(usage(format!("the records are of games with {games:?} contributors: give those of one study")));
+            return Err(usage(format!(
+                "the records are of games with {games:?} contributors: give those of one study"
+            )));
         }
         let endpoint = |records: Vec<Record>, coalition: Coalition, what: &str| {
             records.into_iter().find(|record| record.key().coalition == coalition).ok_or_else(|| {
-                usage(format!("{} holds no record of {what}, which the scores need", arguments.train.display()))
+                usage(format!(
+                    "{} holds no record of {what}, which the scores need",
+                    arguments.train.display()
+                ))
             })
         };
         let full = endpoint(own.clone(), Coalition::full(n), "everybody by this method")?;
@@ -63,8 +69,10 @@ impl Selected {
         if tests.is_empty() {
             return Err(usage("no records of retrained test coalitions: give them with --test"));
         }
-        let held_out: BTreeSet<&Coalition> = tests.values().flatten().map(|record| &record.key().coalition).collect();
-        let mut train: Vec<Record> = own.into_iter().filter(|record| !record.key().coalition.is_full()).collect();
+        let held_out: BTreeSet<&Coalition> =
+            tests.values().flatten().map(|record| &record.key().coalition).collect();
+        let mut train: Vec<Record> =
+            own.into_iter().filter(|record| !record.key().coalition.is_full()).collect();
         let before = train.len();
         train.retain(|record| !held_out.contains(&record.key().coalition));
         let dropped = before - train.len();
@@ -80,7 +88,9 @@ impl Selected {
     /// Behaviours that are one number in every training record.
     pub fn scalar_behaviors(&self) -> Vec<String> {
         let scalar = |key: &&String| {
-            self.train.iter().all(|record| record.behaviors.get(*key).is_some_and(|value| value.scalar().is_some()))
+            self.train
+                .iter()
+                .all(|record| record.behaviors.get(*key).is_some_and(|value| value.scalar().is_some()))
         };
         self.full.behaviors.keys().filter(scalar).cloned().collect()
     }
@@ -108,7 +118,10 @@ fn read(path: &Path) -> anyhow::Result<BTreeMap<RunId, Record>> {
     }
     let dir = StudyDir::new(path);
     if !dir.state().is_file() {
-        return Err(usage(format!("{} is neither a JSONL file of records nor the folder of a study", path.display())));
+        return Err(usage(format!(
+            "{} is neither a JSONL file of records nor the folder of a study",
+            path.display()
+        )));
     }
     let ledger = Ledger::open(dir.ledger())?;
     let records = ledger.iter()?.map(|record| record.map(|record| (record.id(), record)));

@@ -30,14 +30,18 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
-        let session = Session::start(&arguments.compute)?;
-        let context = session.open_study(&arguments.study)?;
-        let model = load_model(&context, &arguments.model)?;
-        let samples = match &arguments.samples {
-            Some(folder) => read_samples(folder)?,
-            None => context.sample(&model, arguments.repetition, "sample", &session.progress)?,
-        };
-        let behaviors = context.measure(&model, &samples)?;
-        print_json(&json!({ "model": arguments.model, "count": samples.shape[0], "behaviors": behaviors }))
+        arguments.compute.in_threads(|| {
+            let session = Session::start(&arguments.compute)?;
+            let context = session.open_study(&arguments.study)?;
+            let model = load_model(&context, &arguments.model)?;
+            let samples = match &arguments.samples {
+                Some(folder) => read_samples(folder)?,
+                None => context.sample(&model, arguments.repetition, "sample", &session.progress)?,
+            };
+            let behaviors = context.measure(&model, &samples)?;
+            print_json(
+                &json!({ "model": arguments.model, "count": samples.shape[0], "behaviors": behaviors }),
+            )
+        })
     })
 }

@@ -41,36 +41,40 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
-        let session = Session::start(&arguments.compute)?;
-        let averaged = arguments.model.join(model_folder::EMA_FILE).is_file();
-        let (config, weights) = match averaged {
-            true => model_folder::read_ema(&arguments.model)?,
-            false => model_folder::read(&arguments.model)?,
-        };
-        let settings = PruningSettings { importance: arguments.pruner, ..PruningSettings::new(arguments.ratio) };
-        let plan = Plan::new(&config, &weights, settings)?;
-        let (pruned, pruned_weights) = surgery(&config, &weights, &plan)?;
-        if let Some(path) = &arguments.plan {
-            diffusion_core::write_atomically(path, plan.to_json().as_bytes()).context("the plan")?;
-        }
-        let sizes = PruningReport::of(&config, &pruned)?;
-        let mut hash = model_hash(&pruned, &pruned_weights);
-        match &arguments.fine_tune {
-            None => model_folder::write(&arguments.out, &pruned, &pruned_weights)?,
-            Some(study) => {
-                let context = session.open_study(study)?;
-                let network = UNet2DModel::from_state_dict(&pruned, &pruned_weights, &context.device)?;
-                let parent = model_hash(&config, &weights);
-                hash = fine_tune_pruned(&context, network, &parent, &arguments.out, &session.progress)?.hash;
+        arguments.compute.in_threads(|| {
+            let session = Session::start(&arguments.compute)?;
+            let averaged = arguments.model.join(model_folder::EMA_FILE).is_file();
+            let (config, weights) = match averaged {
+                true => model_folder::read_ema(&arguments.model)?,
+                false => model_folder::read(&arguments.model)?,
+            };
+            let settings =
+                PruningSettings { importance: arguments.pruner, ..PruningSettings::new(arguments.ratio) };
+            let plan = Plan::new(&config, &weights, settings)?;
+            let (pruned, pruned_weights) = surgery(&config, &weights, &plan)?;
+            if let Some(path) = &arguments.plan {
+                diffusion_core::write_atomically(path, plan.to_json().as_bytes()).context("the plan")?;
             }
-        }
-        print_json(&json!({
-            "model": arguments.out,
-            "hash": hash,
-            "ratio": arguments.ratio.get(),
-            "pruner": arguments.pruner.to_string(),
-            "parameters": { "before": sizes.before.parameters, "after": sizes.after.parameters },
-            "macs": { "before": sizes.before.macs, "after": sizes.after.macs },
-        }))
+            let sizes = PruningReport::of(&config, &pruned)?;
+            let mut hash = model_hash(&pruned, &pruned_weights);
+            match &arguments.fine_tune {
+                None => model_folder::write(&arguments.out, &pruned, &pruned_weights)?,
+                Some(study) => {
+                    let context = session.open_study(study)?;
+                    let network = UNet2DModel::from_state_dict(&pruned, &pruned_weights, &context.device)?;
+                    let parent = model_hash(&config, &weights);
+                    hash =
+                        fine_tune_pruned(&context, network, &parent, &arguments.out, &session.progress)?.hash;
+                }
+            }
+            print_json(&json!({
+                "model": arguments.out,
+                "hash": hash,
+                "ratio": arguments.ratio.get(),
+                "pruner": arguments.pruner.to_string(),
+                "parameters": { "before": sizes.before.parameters, "after": sizes.after.parameters },
+                "macs": { "before": sizes.before.macs, "after": sizes.after.macs },
+            }))
+        })
     })
 }

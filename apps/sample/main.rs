@@ -36,14 +36,18 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
-        let session = Session::start(&arguments.compute)?;
-        let mut config = study::StudyConfig::read(&arguments.study)?;
-        config.sample.count = arguments.count.unwrap_or(config.sample.count);
-        config.sample.num_inference_steps = arguments.steps.unwrap_or(config.sample.num_inference_steps);
-        let context = session.open(config)?;
-        let model = load_model(&context, &arguments.model)?;
-        let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
-        write_samples(&arguments.out, &samples)?;
-        print_json(&json!({ "samples": arguments.out, "count": samples.shape[0], "shape": samples.shape }))
+        arguments.compute.in_threads(|| {
+            let session = Session::start(&arguments.compute)?;
+            let mut config = study::StudyConfig::read(&arguments.study)?;
+            config.sample.count = arguments.count.unwrap_or(config.sample.count);
+            config.sample.num_inference_steps = arguments.steps.unwrap_or(config.sample.num_inference_steps);
+            let context = session.open(config)?;
+            let model = load_model(&context, &arguments.model)?;
+            let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
+            write_samples(&arguments.out, &samples)?;
+            print_json(
+                &json!({ "samples": arguments.out, "count": samples.shape[0], "shape": samples.shape }),
+            )
+        })
     })
 }

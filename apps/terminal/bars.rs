@@ -45,9 +45,8 @@ impl Progress for Bars {
             Unit::Images => "images",
             Unit::Runs => "runs",
         };
-        let template = format!(
-            "{{prefix:34!}} [{{bar:24}}] {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{msg}}"
-        );
+        let template =
+            format!("{{prefix:34!}} [{{bar:24}}] {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{msg}}");
         let style = ProgressStyle::with_template(&template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");

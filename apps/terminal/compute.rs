@@ -22,20 +22,27 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
-    /// Sets the size of the thread pool and opens the device.
+    /// Opens the device.
     ///
     /// # Errors
-    /// `--threads 0`, or a device that this build or machine does not have (both exit code 2).
+    /// A device that this build or machine does not have (exit code 2).
     pub fn open(&self) -> anyhow::Result<Device> {
+        self.device.open().map_err(|error| usage(error.to_string()))
+    }
+
+    /// Does `work` within a pool of `--threads` threads: the kernels then use those, without handing over to another
+    /// pool at every operation.
+    ///
+    /// # Errors
+    /// `--threads 0` (exit code 2), and whatever `work` fails with.
+    pub fn in_threads(&self, work: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
         if self.threads == Some(0) {
             return Err(usage("--threads is 0: give 1 or more, or leave it out for all cores"));
         }
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build_global()
-                .context("the thread pool was already started")?;
-        }
-        self.device.open().map_err(|error| usage(error.to_string()))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads.unwrap_or(0))
+            .build()
+            .context("cannot start the threads")?;
+        pool.install(work)
     }
 }

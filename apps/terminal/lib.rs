@@ -1,6 +1,10 @@
 //! What every Tribute binary shares: device and thread options, progress bars on stderr, a clean stop on Ctrl-C,
 //! and exit codes: 0 on success, 2 for bad usage or configuration, 1 for any other failure.
 
+/// Keeps the buffers of a training step for the next one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod bars;
 mod compute;
 mod exit;

@@ -21,7 +21,9 @@ impl StopFlag {
             if seen.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            eprintln!("\nstopping after this step; the same command continues from here (again to stop at once)");
+            eprintln!(
+                "\nstopping after this step; the same command continues from here (again to stop at once)"
+            );
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(flag)

@@ -24,15 +24,17 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
-        let session = Session::start(&arguments.compute)?;
-        let context = session.open_study(&arguments.study)?;
-        let trained = train_full_model(&context, &arguments.out, &session.progress)?;
-        print_json(&json!({
-            "model": arguments.out,
-            "hash": trained.hash,
-            "steps": context.config.train.steps,
-            "parameters": trained.model.parameter_count(),
-            "seconds": trained.seconds,
-        }))
+        arguments.compute.in_threads(|| {
+            let session = Session::start(&arguments.compute)?;
+            let context = session.open_study(&arguments.study)?;
+            let trained = train_full_model(&context, &arguments.out, &session.progress)?;
+            print_json(&json!({
+                "model": arguments.out,
+                "hash": trained.hash,
+                "steps": context.config.train.steps,
+                "parameters": trained.model.parameter_count(),
+                "seconds": trained.seconds,
+            }))
+        })
     })
 }

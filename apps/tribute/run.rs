@@ -57,6 +57,10 @@ pub fn drive(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::
     if arguments.workers == 0 {
         return Err(terminal::usage("--workers is 0: give 1 or more"));
     }
+    arguments.compute.in_threads(|| drive_here(config, out, arguments))
+}
+
+fn drive_here(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::Result<()> {
     let session = Session::start(&arguments.compute)?;
     let context = session.open(config)?;
     let options = RunOptions {

@@ -38,7 +38,12 @@ fn print(status: &StudyStatus) {
         };
         println!(
             "  {:28} {:4} of {:4} done, {} running, {} failed, {} to do{eta}",
-            part.name, part.done, part.total, part.running, part.failures.len(), part.left
+            part.name,
+            part.done,
+            part.total,
+            part.running,
+            part.failures.len(),
+            part.left
         );
         for failure in &part.failures {
             println!("    failed {} times: {}: {}", failure.attempts, failure.id, failure.message);

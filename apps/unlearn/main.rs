@@ -44,36 +44,41 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     main_with(|| {
-        let session = Session::start(&arguments.compute)?;
-        let context = session.open_study(&arguments.study)?;
-        let n = context.contributors();
-        let coalition = match (&arguments.coalition, &arguments.members, arguments.draw) {
-            (Some(coalition), _, _) => coalition.clone(),
-            (_, Some(members), _) => Coalition::from_members(n, members.iter().copied()).map_err(study::StudyError::from)?,
-            (_, _, Some(draw)) => study::training_draw(&context, draw)?,
-            // clap requires one of the three.
-            (None, None, None) => Coalition::full(n),
-        };
-        let method = arguments.method.unwrap_or_else(|| context.config.unlearn.method_on());
-        let parent = arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
-        let made = unlearned_model(
-            &context,
-            method.method,
-            &coalition,
-            arguments.repetition,
-            parent.as_ref(),
-            &arguments.out,
-            &session.progress,
-        )?;
-        let contributors = context.dataset.contributors();
-        let remaining: Vec<&str> = coalition.members().map(|i| contributors[i].name.as_str()).collect();
-        print_json(&json!({
-            "model": arguments.out,
-            "hash": made.hash,
-            "method": method.to_string(),
-            "coalition": coalition,
-            "remaining": remaining,
-            "seconds": made.seconds,
-        }))
+        arguments.compute.in_threads(|| {
+            let session = Session::start(&arguments.compute)?;
+            let context = session.open_study(&arguments.study)?;
+            let n = context.contributors();
+            let coalition = match (&arguments.coalition, &arguments.members, arguments.draw) {
+                (Some(coalition), _, _) => coalition.clone(),
+                (_, Some(members), _) => {
+                    Coalition::from_members(n, members.iter().copied()).map_err(study::StudyError::from)?
+                }
+                (_, _, Some(draw)) => study::training_draw(&context, draw)?,
+                // clap requires one of the three.
+                (None, None, None) => Coalition::full(n),
+            };
+            let method = arguments.method.unwrap_or_else(|| context.config.unlearn.method_on());
+            let parent =
+                arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
+            let made = unlearned_model(
+                &context,
+                method.method,
+                &coalition,
+                arguments.repetition,
+                parent.as_ref(),
+                &arguments.out,
+                &session.progress,
+            )?;
+            let contributors = context.dataset.contributors();
+            let remaining: Vec<&str> = coalition.members().map(|i| contributors[i].name.as_str()).collect();
+            print_json(&json!({
+                "model": arguments.out,
+                "hash": made.hash,
+                "method": method.to_string(),
+                "coalition": coalition,
+                "remaining": remaining,
+                "seconds": made.seconds,
+            }))
+        })
     })
 }

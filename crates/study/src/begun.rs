@@ -70,7 +70,8 @@ fn check(dir: &StudyDir, expected: &State) -> Result<(), StudyError> {
     let path = dir.state();
     let not_a_study = |reason: String| StudyError::NotAStudy { path: dir.root().to_owned(), reason };
     let text = fs::read_to_string(&path).map_err(StudyError::io("read", &path))?;
-    let found: State = serde_json::from_str(&text).map_err(|error| not_a_study(format!("state.json: {error}")))?;
+    let found: State =
+        serde_json::from_str(&text).map_err(|error| not_a_study(format!("state.json: {error}")))?;
     if found.format != FORMAT {
         return Err(not_a_study(format!("its format is {}, this version writes {FORMAT}", found.format)));
     }

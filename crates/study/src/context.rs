@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use data::{Batches, Dataset, Split};
-use diffusion_core::{Device, DiffusionError, UNet2DConfig, UNet2DModel};
 use diffusion_core::samplers::{SampledImages, sample};
 use diffusion_core::schedule::NoiseSchedule;
+use diffusion_core::{Device, DiffusionError, UNet2DConfig, UNet2DModel};
 use ledger::Value;
 use removal::Coalition;
 use streams::Streams;
@@ -111,12 +111,18 @@ impl Context {
     ) -> Result<SampledImages, StudyError> {
         let indices: Vec<u64> = (0..self.config.sample.count as u64).collect();
         let streams = self.streams(repetition).child("samples", 0);
-        let task = Task { label: format!("{label}: sample"), total: indices.len() as u64, unit: Unit::Images };
+        let task =
+            Task { label: format!("{label}: sample"), total: indices.len() as u64, unit: Unit::Images };
         let mut bar = progress.begin(task);
-        let samples = sample(model, &self.schedule, &self.config.sample.process(), &indices, &streams, &mut |state| {
-            bar.advance(state.images_done as u64, "");
-            if progress.stop_requested() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-        });
+        let samples =
+            sample(model, &self.schedule, &self.config.sample.process(), &indices, &streams, &mut |state| {
+                bar.advance(state.images_done as u64, "");
+                if progress.stop_requested() {
+                    std::ops::ControlFlow::Break(())
+                } else {
+                    std::ops::ControlFlow::Continue(())
+                }
+            });
         match samples {
             Err(DiffusionError::Stopped { .. }) => Err(StudyError::Stopped),
             other => Ok(other?),

@@ -77,15 +77,13 @@ pub(crate) fn execute_all(
     outcomes.into_iter().collect()
 }
 
-/// Runs `work` in a thread pool of the worker's own; with one worker and no number given, in the common pool.
+/// Runs `work` in a thread pool of the worker's own.
 fn in_own_threads<T: Send>(workers: Workers, count: usize, work: impl FnOnce() -> T + Send) -> T {
-    let threads = if workers.threads > 0 { workers.threads } else { (rayon::current_num_threads() / count).max(1) };
-    if count == 1 && workers.threads == 0 {
-        return work();
-    }
+    let threads =
+        if workers.threads > 0 { workers.threads } else { (rayon::current_num_threads() / count).max(1) };
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool.install(work),
-        // The system refuses more threads: the common pool does the same work.
+        // The system refuses more threads: the common pool does the same work, only slower.
         Err(_) => work(),
     }
 }
@@ -126,7 +124,11 @@ impl Job<'_, '_> {
 
     fn one(&self, claim: &Claim, worker: usize, workers: usize) -> Result<(), StudyError> {
         let run = &self.runs[claim.index()];
-        let label = if workers > 1 { format!("  worker {worker} {}", run.coalition) } else { format!("  {}", run.coalition) };
+        let label = if workers > 1 {
+            format!("  worker {worker} {}", run.coalition)
+        } else {
+            format!("  {}", run.coalition)
+        };
         match execute(self.context, self.dir, run, self.parent, &label, self.progress) {
             Ok(record) => {
                 self.ledger.put(&record)?;

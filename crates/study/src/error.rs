@@ -135,7 +135,9 @@ pub enum StudyError {
         source: serde_json::Error,
     },
     /// Some runs failed every time.
-    #[error("{failed} of {total} runs failed; `tribute status` names them and the reasons; the same command tries them again")]
+    #[error(
+        "{failed} of {total} runs failed; `tribute status` names them and the reasons; the same command tries them again"
+    )]
     RunsFailed {
         /// Runs without a record.
         failed: usize,

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use data::png_grid;
-use diffusion_core::{UNet2DModel, write_atomically};
+use diffusion_core::UNet2DModel;
 use diffusion_core::training::{Outcome, StepReport, Trainer};
 use ledger::{Record, RunKey};
 use unlearn::{Method, Start};
@@ -14,9 +13,7 @@ use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
-
-/// Columns of a sheet of samples.
-pub(crate) const SHEET_COLUMNS: usize = 16;
+use crate::samples::write_sheet;
 
 /// Steps `trainer` to `steps`, showing progress; saves to `checkpoint` at a cadence, at the end and when stopped.
 ///
@@ -36,7 +33,11 @@ pub(crate) fn train_to(
         let loss = smooth.map_or(report.loss, |s| 0.98 * s + 0.02 * report.loss);
         smooth = Some(loss);
         bar.advance(report.step, &format!("loss {loss:.4}  {:.0} images/s", report.images_per_second));
-        if progress.stop_requested() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        if progress.stop_requested() {
+            std::ops::ControlFlow::Break(())
+        } else {
+            std::ops::ControlFlow::Continue(())
+        }
     };
     loop {
         let target = checkpoint.map_or(steps, |(_, every)| steps.min((trainer.step() / every + 1) * every));
@@ -132,6 +133,6 @@ pub(crate) fn measure_model(
     record.behaviors = behaviors;
     record.device.clone_from(&context.device_name);
     record.program = format!("tribute {}", env!("CARGO_PKG_VERSION"));
-    write_atomically(&dir.samples(&record.id()), &png_grid(&samples.pixels, samples.shape, SHEET_COLUMNS)?)?;
+    write_sheet(&dir.samples(&record.id()), &samples)?;
     Ok(record.seconds("train", train_seconds).seconds("sample", sampled).seconds("measure", measured))
 }

@@ -52,7 +52,6 @@ impl StudyDir {
         self.root.join("models").join(short(id))
     }
 
-
     /// Records, claims and failures.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger")

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossConfig};
 use behavior::{Behavior, ExtractorSpec, FeatureExtractor, Measurer, Needs, Samples, ScoreDetail};
 use data::{Dataset, Split, View};
-use diffusion_core::{Denoiser, Device, UNet2DModel};
 use diffusion_core::samplers::SampledImages;
 use diffusion_core::schedule::NoiseSchedule;
+use diffusion_core::{Denoiser, Device, UNet2DModel};
 use ledger::Value;
 use streams::{Streams, subset};
 
@@ -111,8 +111,16 @@ pub(crate) fn prepare_measurer(
     let (pixels, shape) = rgb_images(split.train.dataset(), &indices)?;
     let reference = Samples::new(&pixels, shape)?;
     let needs_held_out = config.behaviors.contains(&Behavior::DiffusionLoss);
-    let held_out = needs_held_out.then(|| held_out_loss(&split.held_out, schedule, streams, device)).transpose()?;
-    Ok(Measurer::prepare(&config.behaviors, Some(&reference), held_out, &config.weights, device, &mut |_, _, _| {})?)
+    let held_out =
+        needs_held_out.then(|| held_out_loss(&split.held_out, schedule, streams, device)).transpose()?;
+    Ok(Measurer::prepare(
+        &config.behaviors,
+        Some(&reference),
+        held_out,
+        &config.weights,
+        device,
+        &mut |_, _, _| {},
+    )?)
 }
 
 /// The loss on fixed noisy versions of the images of a view.

@@ -33,7 +33,11 @@ pub struct TrainedModel {
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); those of training and of files.
-pub fn full_model(context: &Context, dir: &StudyDir, progress: &dyn Progress) -> Result<TrainedModel, StudyError> {
+pub fn full_model(
+    context: &Context,
+    dir: &StudyDir,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
     let run = Run::retrained(Coalition::full(context.contributors()), 0);
     let folder = dir.model(&run.id(&context.run_settings())?);
     train_full_model(context, &folder, progress)

@@ -83,7 +83,8 @@ struct MeasureSettings<'a> {
 impl Run {
     /// The run of a coalition by the study's method; with the empty coalition, the model of nobody.
     pub fn unlearned(coalition: Coalition, parent: &str) -> Self {
-        let recipe = if coalition.is_empty() { Recipe::Null } else { Recipe::Unlearn { parent: parent.to_owned() } };
+        let recipe =
+            if coalition.is_empty() { Recipe::Null } else { Recipe::Unlearn { parent: parent.to_owned() } };
         Self { coalition, recipe }
     }
 
@@ -127,27 +128,33 @@ impl Run {
             .seed("study", config.seed)
             .seed("repetition", self.repetition())
             .setting("format", &RUN_FORMAT)?
-            .setting("data", &DataSettings {
-                hash: settings.data_hash,
-                held_out: config.data.held_out,
-                horizontal_flip: config.data.horizontal_flip,
-            })?
+            .setting(
+                "data",
+                &DataSettings {
+                    hash: settings.data_hash,
+                    held_out: config.data.held_out,
+                    horizontal_flip: config.data.horizontal_flip,
+                },
+            )?
             .setting("diffusion", noise_schedule(config))?
             .setting("sample", &sample)?
             .setting("measure", &MeasureSettings { behaviors, extractors: settings.extractors })?;
         match &self.recipe {
             Recipe::Null => key = key.setting("model", settings.unet)?,
             Recipe::Retrain { .. } => {
-                key = key.setting("model", settings.unet)?.setting("training", &TrainingSettings {
-                    steps: config.train.steps,
-                    optimization: &config.train.optimization,
-                })?;
+                key = key.setting("model", settings.unet)?.setting(
+                    "training",
+                    &TrainingSettings { steps: config.train.steps, optimization: &config.train.optimization },
+                )?;
             }
             Recipe::Unlearn { parent } => {
-                key = key.parent(parent).setting("training", &TrainingSettings {
-                    steps: config.unlearn.steps,
-                    optimization: config.unlearn_optimization(),
-                })?;
+                key = key.parent(parent).setting(
+                    "training",
+                    &TrainingSettings {
+                        steps: config.unlearn.steps,
+                        optimization: config.unlearn_optimization(),
+                    },
+                )?;
             }
         }
         Ok(key)
@@ -172,10 +179,13 @@ pub(crate) fn pruned_key(parent: &str, settings: &RunSettings<'_>, n: usize) -> 
         .setting("prune", &config.prune)?
         .setting("data", &settings.data_hash)?
         .setting("diffusion", noise_schedule(config))?
-        .setting("training", &TrainingSettings {
-            steps: config.fine_tune.steps,
-            optimization: config.fine_tune_optimization(),
-        })?)
+        .setting(
+            "training",
+            &TrainingSettings {
+                steps: config.fine_tune.steps,
+                optimization: config.fine_tune_optimization(),
+            },
+        )?)
 }
 
 fn noise_schedule(config: &StudyConfig) -> &NoiseScheduleConfig {

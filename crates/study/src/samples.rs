@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use data::png_grid;
-use diffusion_core::write_atomically;
 use diffusion_core::samplers::SampledImages;
-use image::ImageFormat;
+use diffusion_core::write_atomically;
+use image::{ImageFormat, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::begun::write_json;
 use crate::error::StudyError;
-use crate::execute::SHEET_COLUMNS;
 
+/// Columns of a sheet of samples.
+const SHEET_COLUMNS: usize = 16;
 const SHEET: &str = "samples.png";
 const DESCRIPTION: &str = "samples.json";
 
@@ -33,8 +33,40 @@ struct Description {
 pub fn write_samples(folder: &Path, samples: &SampledImages) -> Result<(), StudyError> {
     fs::create_dir_all(folder).map_err(StudyError::io("create", folder))?;
     let [count, height, width, _] = samples.shape;
-    write_atomically(&folder.join(SHEET), &png_grid(&samples.pixels, samples.shape, SHEET_COLUMNS)?)?;
-    write_json(&folder.join(DESCRIPTION), &Description { count, height, width, columns: SHEET_COLUMNS.min(count) })
+    write_sheet(&folder.join(SHEET), samples)?;
+    write_json(
+        &folder.join(DESCRIPTION),
+        &Description { count, height, width, columns: SHEET_COLUMNS.min(count) },
+    )
+}
+
+/// Writes samples to a PNG, left to right in rows of 16, without gaps; white where the last row ends early.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_sheet(path: &Path, samples: &SampledImages) -> Result<(), StudyError> {
+    let [count, height, width, _] = samples.shape;
+    let columns = SHEET_COLUMNS.min(count).max(1);
+    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let mut sheet = RgbImage::from_pixel(
+        size(columns * width),
+        size(count.div_ceil(columns) * height),
+        image::Rgb([255; 3]),
+    );
+    let (stride, row_bytes) = (columns * width * 3, width * 3);
+    let pixels: &mut [u8] = &mut sheet;
+    for (index, image) in samples.pixels.chunks_exact(height * row_bytes).enumerate() {
+        let (top, left) = (index / columns * height, index % columns * row_bytes);
+        for (y, row) in image.chunks_exact(row_bytes).enumerate() {
+            let start = (top + y) * stride + left;
+            pixels[start..start + row_bytes].copy_from_slice(row);
+        }
+    }
+    let mut png = std::io::Cursor::new(Vec::new());
+    sheet
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|error| StudyError::BadSamples { path: path.to_owned(), reason: error.to_string() })?;
+    Ok(write_atomically(path, png.get_ref())?)
 }
 
 /// Reads what [`write_samples`] wrote.
@@ -43,7 +75,8 @@ pub fn write_samples(folder: &Path, samples: &SampledImages) -> Result<(), Study
 /// [`StudyError::BadSamples`] if a file is missing, is not what it should be, or the two do not fit together.
 pub fn read_samples(folder: &Path) -> Result<SampledImages, StudyError> {
     let bad = |reason: String| StudyError::BadSamples { path: folder.to_owned(), reason };
-    let text = fs::read_to_string(folder.join(DESCRIPTION)).map_err(|e| bad(format!("{DESCRIPTION}: {e}")))?;
+    let text =
+        fs::read_to_string(folder.join(DESCRIPTION)).map_err(|e| bad(format!("{DESCRIPTION}: {e}")))?;
     let about: Description = serde_json::from_str(&text).map_err(|e| bad(format!("{DESCRIPTION}: {e}")))?;
     cut_sheet(&folder.join(SHEET), &about)
 }
@@ -106,7 +139,8 @@ mod tests {
         let message = read_samples(folder.path()).unwrap_err().to_string();
         assert!(message.contains(SHEET), "{message}");
         fs::write(&sheet, whole).unwrap();
-        fs::write(folder.path().join(DESCRIPTION), r#"{"count":40,"height":4,"width":4,"columns":16}"#).unwrap();
+        fs::write(folder.path().join(DESCRIPTION), r#"{"count":40,"height":4,"width":4,"columns":16}"#)
+            .unwrap();
         let message = read_samples(folder.path()).unwrap_err().to_string();
         assert!(message.contains("40 samples"), "{message}");
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use attribution_lds::{
-    Attribution, AttributionError, Bootstrap, KernelShap, Lds, LdsDifference, LdsSettings, NoiseCeiling, Observations,
-    SplitHalf, UtilityTable, lds, lds_difference, noise_ceiling, predict_additive, split_half,
+    Attribution, AttributionError, Bootstrap, KernelShap, Lds, LdsDifference, LdsSettings, NoiseCeiling,
+    Observations, SplitHalf, UtilityTable, lds, lds_difference, noise_ceiling, predict_additive, split_half,
 };
 use behavior::{Behavior, Direction};
 use removal::Coalition;
@@ -106,7 +106,11 @@ impl<'a> Utilities<'a> {
         // In the order of first draws, so that a larger study has a smaller one's table as its beginning.
         for coalition in draws {
             if let Some(times) = times.remove(coalition) {
-                table.push_times(coalition.clone(), vec![self.value(&make(coalition), key, component)?], times)?;
+                table.push_times(
+                    coalition.clone(),
+                    vec![self.value(&make(coalition), key, component)?],
+                    times,
+                )?;
             }
         }
         let full = self.value(&make(&Coalition::full(n)), key, component)?;
@@ -134,7 +138,10 @@ impl<'a> Utilities<'a> {
             .map(|seed| {
                 let mut table = UtilityTable::new(n);
                 for coalition in &self.plan.test {
-                    table.push(coalition.clone(), self.value(&Run::retrained(coalition.clone(), seed), key, 0)?)?;
+                    table.push(
+                        coalition.clone(),
+                        self.value(&Run::retrained(coalition.clone(), seed), key, 0)?,
+                    )?;
                 }
                 Ok(table)
             })
@@ -145,7 +152,11 @@ impl<'a> Utilities<'a> {
     pub fn estimator(&self) -> KernelShap {
         let config = &self.context.config;
         let bootstrap = Bootstrap { resamples: config.coalitions.bootstrap, seed: config.seed };
-        KernelShap { level: config.coalitions.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() }
+        KernelShap {
+            level: config.coalitions.confidence,
+            bootstrap: Some(bootstrap),
+            ..KernelShap::default()
+        }
     }
 
     /// Scores and judges one behaviour. `similarity` holds each contributor's mean feature similarity.
@@ -153,15 +164,20 @@ impl<'a> Utilities<'a> {
         let key = behavior.key();
         let observations = self.unlearned(&key, 0)?;
         let ours = self.estimator().fit(&observations)?;
-        let retrained = self.retrained(&key)?.map(|observations| self.estimator().fit(&observations)).transpose()?;
+        let retrained =
+            self.retrained(&key)?.map(|observations| self.estimator().fit(&observations)).transpose()?;
         let quick = KernelShap { bootstrap: None, ..self.estimator() };
         let split_half =
-            split_half(&observations, SPLITS, self.context.config.seed, |half| Ok(quick.fit(half)?.values)).ok();
+            split_half(&observations, SPLITS, self.context.config.seed, |half| Ok(quick.fit(half)?.values))
+                .ok();
 
         let tests = self.tests(&key)?;
         let settings = LdsSettings {
             level: self.context.config.coalitions.confidence,
-            bootstrap: Bootstrap { resamples: self.context.config.coalitions.bootstrap, seed: self.context.config.seed },
+            bootstrap: Bootstrap {
+                resamples: self.context.config.coalitions.bootstrap,
+                seed: self.context.config.seed,
+            },
         };
         let ceiling = noise_ceiling(&tests, &settings).map_err(|error| error.to_string());
         let predict_ours = |coalition: &Coalition| ours.predict(coalition);

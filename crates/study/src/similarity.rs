@@ -17,11 +17,15 @@ const INPUT_SIZE: usize = 64;
 ///
 /// # Errors
 /// If the weights of SqueezeNet are missing from the study's weights folder.
-pub(crate) fn mean_feature_similarity(context: &Context, samples: &SampledImages) -> Result<Vec<f64>, StudyError> {
+pub(crate) fn mean_feature_similarity(
+    context: &Context,
+    samples: &SampledImages,
+) -> Result<Vec<f64>, StudyError> {
     let spec = ExtractorSpec::at(ExtractorNetwork::SqueezeNet, INPUT_SIZE)?;
     let extractor = FeatureExtractor::load(spec, &context.config.weights, &context.device)?;
     let unit_features = |pixels: &[u8], shape: [usize; 4]| -> Result<Array2<f64>, StudyError> {
-        let features = extractor.extract(&Samples::new(pixels, shape)?, &mut |_, _| {})?.features.mapv(f64::from);
+        let features =
+            extractor.extract(&Samples::new(pixels, shape)?, &mut |_, _| {})?.features.mapv(f64::from);
         let norms = features.map_axis(Axis(1), |row| row.dot(&row).sqrt().max(f64::MIN_POSITIVE));
         Ok(features / norms.insert_axis(Axis(1)))
     };

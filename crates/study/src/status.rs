@@ -68,7 +68,9 @@ pub fn study_status(dir: &StudyDir, workers: usize) -> Result<StudyStatus, Study
         return Err(not_a_study("it has no state.json".to_owned()));
     }
     let parts: Vec<PlannedPart> = match fs::read(dir.plan()) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| not_a_study(format!("plan.json: {error}")))?,
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|error| not_a_study(format!("plan.json: {error}")))?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StudyError::io("read", &dir.plan())(error)),
     };

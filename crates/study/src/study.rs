@@ -88,7 +88,8 @@ pub fn run_study(
     let models = StudyModels { full, pruned };
     let parent = models.parent().hash.clone();
 
-    let mut driver = Driver { context, dir, records: &records, models: &models, options, progress, parts: Vec::new() };
+    let mut driver =
+        Driver { context, dir, records: &records, models: &models, options, progress, parts: Vec::new() };
     let score_runs = plan.score_runs(n, &parent);
     let test_runs = plan.test_runs(context.config.evaluation.test_seeds);
     let baseline_runs = plan.baseline_runs();
@@ -190,6 +191,15 @@ impl Driver<'_> {
         self.parts.push(PlannedPart { name: name.to_owned(), ids });
         write_plan(self.dir, &self.parts)?;
         let parent = &self.models.parent().model;
-        execute_all(self.context, self.dir, self.records.ledger(), &own, Some(parent), name, self.options.workers, self.progress)
+        execute_all(
+            self.context,
+            self.dir,
+            self.records.ledger(),
+            &own,
+            Some(parent),
+            name,
+            self.options.workers,
+            self.progress,
+        )
     }
 }

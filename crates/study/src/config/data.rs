@@ -50,7 +50,12 @@ impl DataConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), StudyError> {
-        require((4..=1024).contains(&self.resolution), "data.resolution", self.resolution, "4 to 1024 pixels")?;
+        require(
+            (4..=1024).contains(&self.resolution),
+            "data.resolution",
+            self.resolution,
+            "4 to 1024 pixels",
+        )?;
         require((0.0..1.0).contains(&self.held_out), "data.held_out", self.held_out, "at least 0 and below 1")
     }
 }

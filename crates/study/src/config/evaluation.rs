@@ -50,7 +50,12 @@ impl CoalitionsConfig {
         )?;
         require(self.bootstrap >= 100, "coalitions.bootstrap", self.bootstrap, "100 or more")?;
         let confidence = self.confidence;
-        require(confidence > 0.0 && confidence < 1.0, "coalitions.confidence", confidence, "above 0 and below 1")
+        require(
+            confidence > 0.0 && confidence < 1.0,
+            "coalitions.confidence",
+            confidence,
+            "above 0 and below 1",
+        )
     }
 }
 

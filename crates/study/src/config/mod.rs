@@ -119,10 +119,8 @@ impl StudyConfig {
         }
         self.data.validate()?;
         self.model.unet(self.data.resolution)?;
-        let schedule = self
-            .diffusion
-            .build()
-            .map_err(|source| StudyError::Section { section: "diffusion", source })?;
+        let schedule =
+            self.diffusion.build().map_err(|source| StudyError::Section { section: "diffusion", source })?;
         self.train.validate()?;
         self.fine_tune.validate()?;
         self.unlearn.validate()?;

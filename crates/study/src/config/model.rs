@@ -102,7 +102,9 @@ mod tests {
     #[test]
     fn the_presets_are_valid_and_can_be_changed() {
         assert_eq!(parse("preset = 'cifar'").unet(32).unwrap(), UNet2DConfig::cifar());
-        let small = parse("block_out_channels = [16, 32]\nattention_levels = [1]\nlayers_per_block = 2").unet(8).unwrap();
+        let small = parse("block_out_channels = [16, 32]\nattention_levels = [1]\nlayers_per_block = 2")
+            .unet(8)
+            .unwrap();
         assert_eq!((small.levels(), small.layers_per_block, small.sample_size), (2, 2, 8));
     }
 
@@ -110,7 +112,9 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let error = |text: &str, size| parse(text).unet(size).unwrap_err().to_string();
         assert!(error("attention_levels = [3]", 16).contains("model.attention_levels"));
-        assert!(error("preset = 'cifar'\nblock_out_channels = [16, 32]", 16).contains("model.block_out_channels"));
+        assert!(
+            error("preset = 'cifar'\nblock_out_channels = [16, 32]", 16).contains("model.block_out_channels")
+        );
         assert!(error("block_out_channels = [16, 30]\nattention_levels = []", 16).contains("30"));
         assert!(error("", 18).contains("18"));
     }

@@ -30,7 +30,9 @@ impl TrainConfig {
     pub(super) fn validate(&self) -> Result<(), StudyError> {
         require(self.steps > 0, "train.steps", self.steps, "1 or more")?;
         require(self.checkpoint_every > 0, "train.checkpoint_every", self.checkpoint_every, "1 or more")?;
-        self.optimization.validate().map_err(|source| StudyError::Section { section: "train.optimization", source })
+        self.optimization
+            .validate()
+            .map_err(|source| StudyError::Section { section: "train.optimization", source })
     }
 }
 
@@ -51,7 +53,11 @@ pub struct PruneConfig {
 impl PruneConfig {
     /// The settings of the pruner.
     pub fn pruning(&self) -> PruningSettings {
-        PruningSettings { importance: self.pruner, rounding: self.rounding, ..PruningSettings::new(self.ratio) }
+        PruningSettings {
+            importance: self.pruner,
+            rounding: self.rounding,
+            ..PruningSettings::new(self.ratio)
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use attribution_lds::{CounterfactualRemoval, End, Interval as Bounds, NoiseCeili
 use behavior::{Behavior, Direction as Better};
 use removal::Coalition;
 use report::{
-    BehaviorReport, ContributorScore, Counterfactual, Diagnostic, Direction, Estimate, Interval, LdsReport, MethodLds,
-    Number, RemovalOrder, ScatterPoint, assign_ranks,
+    BehaviorReport, ContributorScore, Counterfactual, Diagnostic, Direction, Estimate, Interval, LdsReport,
+    MethodLds, Number, RemovalOrder, ScatterPoint, assign_ranks,
 };
 
 use super::{Findings, costs};
@@ -68,9 +68,13 @@ fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
             "How colourful the model's pictures are on average (Hasler and Süsstrunk 2003); grey is 0.",
             None,
         ),
-        Behavior::Brightness => text("Brightness", "How bright the model's pictures are on average, from 0 to 255.", None),
+        Behavior::Brightness => {
+            text("Brightness", "How bright the model's pictures are on average, from 0 to 255.", None)
+        }
         Behavior::Saturation => text("Saturation", "How saturated the model's colours are on average.", None),
-        Behavior::Background => text("White background", "The share of nearly white pixels in the model's pictures.", None),
+        Behavior::Background => {
+            text("White background", "The share of nearly white pixels in the model's pictures.", None)
+        }
         Behavior::DiffusionLoss => text(
             "Error on unseen works",
             "How badly the model predicts the noise in the contributors' pictures that it was never shown.",
@@ -83,22 +87,30 @@ fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
         ),
         Behavior::FrechetDistance { extractor } => text(
             "Distance to the real pictures",
-            &format!("The Fréchet distance between features ({extractor}) of the model's pictures and the training pictures."),
+            &format!(
+                "The Fréchet distance between features ({extractor}) of the model's pictures and the training pictures."
+            ),
             None,
         ),
         Behavior::Precision { extractor, .. } => text(
             "Realism",
-            &format!("The share of the model's pictures that lie among the training pictures ({extractor} features)."),
+            &format!(
+                "The share of the model's pictures that lie among the training pictures ({extractor} features)."
+            ),
             None,
         ),
         Behavior::Recall { extractor, .. } => text(
             "Coverage",
-            &format!("The share of the training pictures that lie among the model's pictures ({extractor} features)."),
+            &format!(
+                "The share of the training pictures that lie among the model's pictures ({extractor} features)."
+            ),
             None,
         ),
         Behavior::ClusterEntropy { extractor, clusters } => text(
             "Diversity",
-            &format!("How evenly the model's pictures fall into {clusters} kinds of training pictures ({extractor} features)."),
+            &format!(
+                "How evenly the model's pictures fall into {clusters} kinds of training pictures ({extractor} features)."
+            ),
             Some("bits"),
         ),
     }
@@ -135,16 +147,18 @@ fn diagnostics(evaluated: &Evaluated) -> Vec<Diagnostic> {
         diagnostics.push(Diagnostic {
             name: "Agreement of ranks between two halves of the coalitions".to_owned(),
             value: split.correlation.into(),
-            explanation: "1 would mean that half of the coalitions give the same order of contributors.".to_owned(),
+            explanation: "1 would mean that half of the coalitions give the same order of contributors."
+                .to_owned(),
         });
     }
     if let Ok(ceiling) = &evaluated.ceiling {
         diagnostics.push(Diagnostic {
             name: "Best correlation that a perfect score could reach against one retraining".to_owned(),
             value: (ceiling.attainable / 100.0).into(),
-            explanation: "The square root of the agreement between retrainings: a score free of noise can pass that \
+            explanation:
+                "The square root of the agreement between retrainings: a score free of noise can pass that \
                           agreement, but is not expected to pass this."
-                .to_owned(),
+                    .to_owned(),
         });
     }
     diagnostics
@@ -247,7 +261,11 @@ fn counterfactuals(findings: &Findings<'_>, behavior: Behavior) -> Result<Vec<Co
         .iter()
         .map(|CounterfactualRemoval { end, fraction, removed, remaining }| {
             let value = findings.utilities.value(&Run::retrained(remaining.clone(), 0), &key, 0)?;
-            let change = attribution_lds::relative_change(&[full], &[value], findings.context.config.coalitions.confidence);
+            let change = attribution_lds::relative_change(
+                &[full],
+                &[value],
+                findings.context.config.coalitions.confidence,
+            );
             Ok(Counterfactual {
                 fraction: *fraction,
                 order: match end {

@@ -42,7 +42,13 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
     let retraining = (!retrained_records.is_empty()).then(|| total / retrained_records.len() as f64);
     let stage = |stage: &str, purpose, runs: &[Run], replaces_retraining| -> Result<StageCost, StudyError> {
         let seconds = seconds(findings, runs)?.into();
-        Ok(StageCost { stage: stage.to_owned(), purpose, runs: runs.len() as u64, seconds, replaces_retraining })
+        Ok(StageCost {
+            stage: stage.to_owned(),
+            purpose,
+            runs: runs.len() as u64,
+            seconds,
+            replaces_retraining,
+        })
     };
     let one = |stage: &str, purpose, seconds: f64| StageCost {
         stage: stage.to_owned(),
@@ -51,7 +57,8 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
         seconds: seconds.into(),
         replaces_retraining: false,
     };
-    let mut stages = vec![one("Training of the full model", StagePurpose::Model, findings.models.full.seconds)];
+    let mut stages =
+        vec![one("Training of the full model", StagePurpose::Model, findings.models.full.seconds)];
     if let Some(pruned) = &findings.models.pruned {
         stages.push(one("Pruning and fine-tuning", StagePurpose::Preparation, pruned.seconds));
     }
@@ -62,7 +69,12 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
         stages.push(stage("Retraining for the baseline", StagePurpose::Validation, baseline, false)?);
     }
     if !removals.is_empty() {
-        stages.push(stage("Retraining without some contributors", StagePurpose::Validation, removals, false)?);
+        stages.push(stage(
+            "Retraining without some contributors",
+            StagePurpose::Validation,
+            removals,
+            false,
+        )?);
     }
     let shipped = shipped_count(findings)?;
     let origin = if shipped > 0 { ", measured where the shipped records were made" } else { "" };

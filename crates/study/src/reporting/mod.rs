@@ -102,7 +102,10 @@ fn notes(findings: &Findings<'_>) -> Result<Vec<Note>, StudyError> {
     }
     if findings.plan.dropped > 0 {
         let dropped = findings.plan.dropped;
-        add(NoteLevel::Info, format!("{dropped} training draws are test coalitions and were left out of the estimate."));
+        add(
+            NoteLevel::Info,
+            format!("{dropped} training draws are test coalitions and were left out of the estimate."),
+        );
     }
     let shipped = costs::shipped_count(findings)?;
     if shipped > 0 {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use report::{CoalitionModel, Model, Models, Picture, PrunedModel};
 use removal::Coalition;
+use report::{CoalitionModel, Model, Models, Picture, PrunedModel};
 use sparsify::NetworkSize;
 
 use super::Findings;

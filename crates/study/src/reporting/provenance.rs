@@ -9,10 +9,11 @@ use crate::error::StudyError;
 
 pub(super) fn provenance(findings: &Findings<'_>) -> Result<Provenance, StudyError> {
     let context = findings.context;
-    let settings = match serde_json::to_value(&context.config).map_err(|source| StudyError::NotJson { source })? {
-        serde_json::Value::Object(settings) => settings,
-        _ => serde_json::Map::new(),
-    };
+    let settings =
+        match serde_json::to_value(&context.config).map_err(|source| StudyError::NotJson { source })? {
+            serde_json::Value::Object(settings) => settings,
+            _ => serde_json::Map::new(),
+        };
     let named = |name: &str, hash: &str| NamedHash { name: name.to_owned(), sha256: hash.to_owned() };
     let mut hashes = vec![
         named("images, contributors and selection", &context.data_hash),
