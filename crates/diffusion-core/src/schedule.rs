@@ -164,7 +164,8 @@ impl NoiseSchedule {
         timesteps: &[usize],
     ) -> Result<Vec<f32>, DiffusionError> {
         let items = timesteps.len();
-        if clean.len() != noise.len() || items == 0 || clean.len() % items != 0 || clean.is_empty() {
+        if clean.len() != noise.len() || items == 0 || !clean.len().is_multiple_of(items) || clean.is_empty()
+        {
             return Err(DiffusionError::setting(
                 "add_noise",
                 format!(

@@ -164,8 +164,7 @@ impl<M: Denoiser> Trainer<M> {
         for (what, value, limit) in
             [("loss", loss, self.config.max_loss), ("gradient norm", grad_norm, f32::MAX)]
         {
-            // Also true of NaN.
-            if !(value <= limit) {
+            if value.is_nan() || value > limit {
                 return Err(DiffusionError::Diverged { step: self.step, what, value });
             }
         }
