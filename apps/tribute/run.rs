@@ -18,9 +18,9 @@ pub enum TruthSource {
 /// What `run` and `demo` share.
 #[derive(Debug, Args)]
 pub struct DriveArgs {
-    /// Runs at the same time
-    #[arg(long, default_value_t = 1)]
-    workers: usize,
+    /// Runs at the same time; one per core when left out, which is fastest for small networks
+    #[arg(long)]
+    workers: Option<usize>,
     /// Where the retrained models that judge the scores come from
     #[arg(long, value_enum, default_value_t = TruthSource::Shipped)]
     truth: TruthSource,
@@ -54,7 +54,7 @@ pub fn default_out(config: &StudyConfig) -> PathBuf {
 
 /// Drives a study in `out` and says what came out.
 pub fn drive(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::Result<()> {
-    if arguments.workers == 0 {
+    if arguments.workers == Some(0) {
         return Err(terminal::usage("--workers is 0: give 1 or more"));
     }
     arguments.compute.in_threads(|| drive_here(config, out, arguments))
@@ -64,7 +64,7 @@ fn drive_here(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow:
     let session = Session::start(&arguments.compute)?;
     let context = session.open(config)?;
     let options = RunOptions {
-        workers: Workers { count: arguments.workers, threads: 0 },
+        workers: Workers { count: arguments.workers.unwrap_or_else(rayon::current_num_threads), threads: 0 },
         truth: match arguments.truth {
             TruthSource::Shipped => Truth::Shipped,
             TruthSource::Recompute => Truth::Recompute,

@@ -1,6 +1,7 @@
 //! The begin of a study: its folder, its lock, and whether its images are still those it was begun with.
 
 use std::fs;
+use std::path::Path;
 
 use diffusion_core::write_atomically;
 use ledger::{DriverLock, Ledger};
@@ -37,6 +38,10 @@ pub struct Begun {
 pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
     let root = dir.root();
     let state_path = dir.state();
+    if root.exists() && !root.is_dir() {
+        let reason = "it is a file".to_owned();
+        return Err(StudyError::NotAStudy { path: root.to_owned(), reason });
+    }
     if !state_path.exists() && root.is_dir() {
         let foreign = fs::read_dir(root).map_err(StudyError::io("read", root))?.flatten().find(|entry| {
             let name = entry.file_name();
@@ -60,7 +65,9 @@ pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
     }
     for folder in [root.join("models"), root.join("samples")] {
         fs::create_dir_all(&folder).map_err(StudyError::io("create", &folder))?;
+        sweep(&folder)?;
     }
+    sweep(root)?;
     let text = toml::to_string_pretty(&context.config).map_err(|source| StudyError::NotToml { source })?;
     write_atomically(&dir.study_file(), text.as_bytes())?;
     Ok(Begun { ledger: Ledger::open(dir.ledger())?, _lock: lock })
@@ -88,9 +95,51 @@ fn check(dir: &StudyDir, expected: &State) -> Result<(), StudyError> {
     Ok(())
 }
 
+/// Removes what writers that were killed left in a folder: temporary files and folders, and previous checkpoints whose
+/// successor took its place. Only the holder of the driver's lock writes here, so none of them belongs to a living writer.
+fn sweep(folder: &Path) -> Result<(), StudyError> {
+    for entry in fs::read_dir(folder).map_err(StudyError::io("read", folder))? {
+        let path = entry.map_err(StudyError::io("read", folder))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(hidden) = name.strip_prefix('.') else { continue };
+        let replaced = hidden.strip_suffix(".previous").is_some_and(|model| folder.join(model).exists());
+        if replaced || hidden.ends_with(".tmp") {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(StudyError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes indented JSON and a line feed, atomically.
-pub(crate) fn write_json(path: &std::path::Path, value: &impl Serialize) -> Result<(), StudyError> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StudyError> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| StudyError::NotJson { source })?;
     bytes.push(b'\n');
     Ok(write_atomically(path, &bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_dead_writers_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["replaced", ".replaced.previous", ".waiting.previous", ".new.7-0.tmp"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("state.json"), "{}").unwrap();
+        }
+        for name in ["plan.json", ".plan.json.7-1.tmp", ".hidden"] {
+            fs::write(path(name), "{}").unwrap();
+        }
+        sweep(folder.path()).unwrap();
+        let mut left: Vec<String> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        // `.waiting.previous` is the only whole checkpoint of its name: restoring gives it its name back.
+        assert_eq!(left, [".hidden", ".waiting.previous", "plan.json", "replaced"]);
+    }
 }

@@ -96,6 +96,18 @@ pub enum StudyError {
     /// The report cannot be made.
     #[error(transparent)]
     Report(#[from] report::ReportError),
+    /// A line of a file of records is none.
+    #[error(
+        "{path} line {line} is not a whole, unaltered record ({reason}); write the file again with `tribute export`"
+    )]
+    BadRecordLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A record lacks a behaviour of the study.
     #[error("the record of run {run} has no `{key}`; delete the record and start the study again")]
     MissingBehavior {
@@ -152,6 +164,7 @@ pub enum StudyError {
 impl StudyError {
     /// Whether the cause is in the command line or a configuration file (exit code 2), not in running (exit code 1).
     pub fn is_configuration(&self) -> bool {
+        use data::DataError;
         matches!(
             self,
             Self::ReadStudy { .. }
@@ -162,6 +175,16 @@ impl StudyError {
                 | Self::Prune(_)
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
+                | Self::Unlearn(unlearn::UnlearnError::NoParent { .. })
+                // The study file chooses what the images do not have.
+                | Self::Data(
+                    DataError::Key { .. }
+                        | DataError::UnknownColumn { .. }
+                        | DataError::UnknownValue { .. }
+                        | DataError::UnknownContributor { .. }
+                        | DataError::NotEnoughContributors { .. }
+                        | DataError::TooFewImages { .. }
+                )
         )
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::model_hash;
 use diffusion_core::training::Trainer;
+use diffusion_core::{DiffusionError, UNet2DModel};
 use removal::Coalition;
 use sparsify::{Plan, surgery};
 use streams::Streams;
@@ -155,6 +155,14 @@ fn finish(
 ) -> Result<TrainedModel, StudyError> {
     if diffusion_core::training::checkpoint_exists(folder) {
         trainer = trainer.restore(folder)?;
+    }
+    if trainer.step() > steps {
+        return Err(StudyError::Diffusion(DiffusionError::CheckpointMismatch {
+            path: folder.to_owned(),
+            key: "steps".to_owned(),
+            saved: trainer.step().to_string(),
+            current: steps.to_string(),
+        }));
     }
     if trainer.step() < steps {
         let batches = context.batches(coalition, repetition)?;

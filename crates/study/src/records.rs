@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ledger::{Ledger, Record, RunId};
+use ledger::{Ledger, LedgerError, Record, RunId};
 
 use crate::error::StudyError;
 
@@ -52,9 +52,25 @@ impl Records {
 pub fn read_records(path: &Path) -> Result<BTreeMap<RunId, Record>, StudyError> {
     let text = std::fs::read(path).map_err(StudyError::io("read", path))?;
     let mut records = BTreeMap::new();
-    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        let record = Record::from_text(line, path)?;
+    for (place, line) in text.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let record = Record::from_text(line, path).map_err(|error| StudyError::BadRecordLine {
+            path: path.to_owned(),
+            line: place + 1,
+            reason: reason_of(&error),
+        })?;
         records.insert(record.id(), record);
     }
     Ok(records)
+}
+
+/// What is wrong with a line, without the advice for a record that is a file of its own.
+fn reason_of(error: &LedgerError) -> String {
+    match error {
+        LedgerError::CutShort { detail, .. } => format!("it is cut short, {detail}"),
+        LedgerError::Foreign { detail, .. } => detail.clone(),
+        LedgerError::Altered { .. } | LedgerError::WrongId { .. } => {
+            "it was changed after it was written".into()
+        }
+        other => other.to_string(),
+    }
 }

@@ -123,7 +123,9 @@ impl Run {
             num_inference_steps: config.sample.num_inference_steps,
             sampler: &config.sample.sampler,
         };
-        let behaviors = config.behaviors.iter().map(ToString::to_string).collect();
+        let mut behaviors: Vec<String> = config.behaviors.iter().map(ToString::to_string).collect();
+        // Which behaviour is the primary one changes the report, not the records.
+        behaviors.sort_unstable();
         let mut key = RunKey::new(method, self.coalition.clone())
             .seed("study", config.seed)
             .seed("repetition", self.repetition())

@@ -72,10 +72,11 @@ pub fn run_study(
     options: RunOptions,
     progress: &dyn Progress,
 ) -> Result<Summary, StudyError> {
+    // What the settings do not allow is refused before anything is written.
+    let plan = CoalitionPlan::draw(context)?;
     let begun = begin(context, dir)?;
     let truth = context.config.evaluation.truth.as_deref().filter(|_| options.truth == Truth::Shipped);
     let records = Records::new(begun.ledger.clone(), truth)?;
-    let plan = CoalitionPlan::draw(context)?;
     let n = context.contributors();
 
     let full = full_model(context, dir, progress)?;

@@ -39,7 +39,7 @@ pub(super) fn behavior_report(
         method: method_name(findings),
         coalitions: findings.plan.training.len() as u64,
         confidence: config.coalitions.confidence,
-        interval_method: format!("{} bootstrap resamples of the coalitions", config.coalitions.bootstrap),
+        interval_method: "closed form: delta method with HC3 residuals and Student's t".to_owned(),
         scores: scores(evaluated, direction),
         diagnostics: diagnostics(evaluated),
         lds: Some(lds_report(findings, evaluated)?),
@@ -118,7 +118,7 @@ fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
 
 fn scores(evaluated: &Evaluated, direction: Direction) -> Vec<ContributorScore> {
     let ours = &evaluated.ours;
-    let intervals = ours.bootstrap.as_ref().or(ours.closed_form.as_ref());
+    let intervals = ours.closed_form.as_ref();
     let mut scores: Vec<ContributorScore> = ours
         .values
         .iter()
@@ -148,6 +148,16 @@ fn diagnostics(evaluated: &Evaluated) -> Vec<Diagnostic> {
             name: "Agreement of ranks between two halves of the coalitions".to_owned(),
             value: split.correlation.into(),
             explanation: "1 would mean that half of the coalitions give the same order of contributors."
+                .to_owned(),
+        });
+    }
+    if let (Some(bootstrap), Some(closed)) = (&evaluated.ours.bootstrap, &evaluated.ours.closed_form) {
+        let width = |all: &[Bounds]| all.iter().map(Bounds::width).sum::<f64>();
+        diagnostics.push(Diagnostic {
+            name: "Width of bootstrap intervals over that of the intervals shown".to_owned(),
+            value: (width(&bootstrap.intervals) / width(&closed.intervals)).into(),
+            explanation: "About 1 where the two ways to compute an interval agree; percentiles of a bootstrap tend to be a \
+                          little narrower."
                 .to_owned(),
         });
     }
