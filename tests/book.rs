@@ -1,0 +1,232 @@
+//! Runs the commands of the book.
+//!
+//! The chapters are read in the order of `SUMMARY.md`. A block marked `file=NAME` becomes a file of the working folder. In
+//! a block marked `console`, each line that begins with `$ ` is run there and must succeed. In one marked `console,slow`
+//! it is checked for its form: with `--help` where it is one of ours, by the name of its program otherwise.
+#![cfg(unix)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use study::StudyConfig;
+
+/// Programs that slow blocks may use beside our own.
+const FOREIGN_PROGRAMS: [&str; 2] = ["cargo", "mdbook"];
+/// What the shell would act on; commands of the book need no shell.
+const SHELL_CHARACTERS: &[char] = &['|', '>', '<', '&', ';', '$', '`', '"', '\'', '*', '?', '\\', '#'];
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("apps is a folder of the project").to_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A fenced block: what stands behind the fence, its text, and where it is.
+struct Block {
+    info: Vec<String>,
+    text: String,
+    place: String,
+}
+
+impl Block {
+    fn is(&self, word: &str) -> bool {
+        self.info.iter().any(|part| part == word)
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.info.iter().find_map(|part| part.strip_prefix("file="))
+    }
+
+    fn commands(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("$ "))
+    }
+}
+
+fn blocks(path: &Path) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open = false;
+    for (number, line) in read(path).lines().enumerate() {
+        match (line.strip_prefix("```"), open) {
+            (Some(info), false) => {
+                let info = info.split(',').map(str::to_owned).collect();
+                let place = format!("{}:{}", path.display(), number + 1);
+                blocks.push(Block { info, text: String::new(), place });
+                open = true;
+            }
+            (Some(_), true) => open = false,
+            (None, true) => {
+                let block = blocks.last_mut().expect("an open block is the last one");
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, false) => {}
+        }
+    }
+    assert!(!open, "{}: a block is not closed", path.display());
+    blocks
+}
+
+/// The chapters in their order; every file of the book must be one.
+fn chapters() -> Vec<PathBuf> {
+    let source = project().join("docs/src");
+    let summary = read(&source.join("SUMMARY.md"));
+    let names: Vec<&str> =
+        summary.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')')).collect();
+    let listed: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let present: BTreeSet<String> = fs::read_dir(&source)
+        .expect("the book")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".md") && name != "SUMMARY.md")
+        .collect();
+    assert_eq!(listed, present, "SUMMARY.md must list every chapter");
+    names.into_iter().map(|name| source.join(name)).collect()
+}
+
+/// A fresh folder with a link to `datasets`, and images by four people.
+fn working_folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("the folder of an earlier test");
+    }
+    fs::create_dir_all(&folder).expect("room for a folder");
+    std::os::unix::fs::symlink(project().join("datasets"), folder.join("datasets")).expect("a link");
+    let fixtures = project().join("crates/data/tests/fixtures");
+    let images = ["palette.png", "one_bit.png", "rotated.jpg", "progressive.jpg", "restarts.jpg"];
+    for (person, name) in ["ada", "grace", "joan", "mary"].into_iter().enumerate() {
+        let own = folder.join("my-images").join(name);
+        fs::create_dir_all(&own).expect("room for a folder");
+        for (number, image) in images.iter().cycle().skip(person).take(3 + person).enumerate() {
+            let extension = Path::new(image).extension().expect("has one").to_string_lossy();
+            let copy = own.join(format!("{}.{extension}", number + 1));
+            fs::copy(fixtures.join(image), copy).expect("room for an image");
+        }
+    }
+    folder
+}
+
+/// The words of a command that needs no shell; the first is the program.
+fn words<'a>(command: &'a str, place: &str) -> Vec<&'a str> {
+    assert!(!command.contains(SHELL_CHARACTERS), "{place}: `{command}` would need a shell");
+    command.split_whitespace().collect()
+}
+
+/// The file of one of our programs; `None` for others.
+fn ours(program: &str) -> Option<PathBuf> {
+    let own = program == "tribute" || program.starts_with("tribute-");
+    let folder = Path::new(env!("CARGO_BIN_EXE_tribute")).parent().expect("a file is in a folder");
+    own.then(|| folder.join(program))
+}
+
+fn run(program: &Path, arguments: &[&str], folder: &Path, place: &str) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap_or_else(|error| panic!("{place}: {}: {error}", program.display()));
+    assert!(
+        output.status.success(),
+        "{place}: {} {arguments:?} ended with {}\n{}{}",
+        program.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn every_command_of_the_book_works() {
+    let folder = working_folder();
+    let (mut run_whole, mut programs) = (0, BTreeSet::new());
+    for block in chapters().iter().flat_map(|chapter| blocks(chapter)) {
+        if let Some(name) = block.file() {
+            fs::write(folder.join(name), &block.text).expect("room for a file");
+        }
+        if !block.is("console") {
+            let shell = ["sh", "bash", "shell"].iter().any(|word| block.is(word));
+            assert!(!shell, "{}: mark commands as `console`, so that they are run", block.place);
+            continue;
+        }
+        assert!(block.commands().next().is_some(), "{}: no line begins with `$ `", block.place);
+        for command in block.commands() {
+            let words = words(command, &block.place);
+            let (program, arguments) = words.split_first().expect("a command has a word");
+            match (ours(program), block.is("slow")) {
+                (Some(program), true) => {
+                    run(&program, &[arguments, &["--help"]].concat(), &folder, &block.place);
+                }
+                (Some(file), false) => {
+                    run(&file, arguments, &folder, &block.place);
+                    run_whole += 1;
+                    programs.insert((*program).to_owned());
+                }
+                (None, true) => {
+                    assert!(FOREIGN_PROGRAMS.contains(program), "{}: what is `{program}`?", block.place);
+                }
+                (None, false) => panic!("{}: `{command}` is not ours: mark it `slow`", block.place),
+            }
+        }
+    }
+    assert!(run_whole >= 20, "only {run_whole} commands of the book were run");
+    for program in [
+        "tribute",
+        "tribute-train",
+        "tribute-prune",
+        "tribute-unlearn",
+        "tribute-sample",
+        "tribute-measure",
+        "tribute-lds",
+    ] {
+        assert!(programs.contains(program), "the book never runs {program}");
+    }
+    every_key_is_documented(&folder);
+}
+
+/// Every key of a study file with all defaults written out, and of the book's own complete one.
+fn every_key_is_documented(folder: &Path) {
+    let chapter = read(&project().join("docs/src/study-file.md"));
+    let documented = |key: &str| chapter.lines().any(|line| line.starts_with(&format!("| `{key}` |")));
+    let mut keys = 0;
+    for file in [folder.join("runs/first/study.toml"), folder.join("complete.toml")] {
+        let text = read(&file);
+        for line in text.lines().filter(|line| !line.starts_with(' ')) {
+            let Some((key, _)) = line.split_once(" = ") else { continue };
+            keys += 1;
+            assert!(documented(key), "study-file.md has no row for `{key}`");
+        }
+    }
+    assert!(keys > 60, "only {keys} keys were found");
+}
+
+#[test]
+fn the_study_of_the_readme_is_valid() {
+    let path = project().join("README.md");
+    let studies: Vec<Block> = blocks(&path).into_iter().filter(|block| block.is("toml")).collect();
+    assert_eq!(studies.len(), 1, "README.md shows one study");
+    StudyConfig::parse(&studies[0].text, &project(), &path).expect("a valid study");
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let mut pages = chapters();
+    pages.extend(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"]
+            .map(|page| project().join(page)),
+    );
+    let mut links = 0;
+    for page in pages {
+        for link in read(&page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let target = link.split('#').next().expect("a split has a first part");
+            let file = page.parent().expect("a page is in a folder").join(target);
+            assert!(target.is_empty() || file.exists(), "{}: the link {link} leads nowhere", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "only {links} links were found");
+}
