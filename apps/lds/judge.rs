@@ -25,21 +25,27 @@ pub fn judge(records: &Selected, key: &str, arguments: &Arguments) -> anyhow::Re
             ))
         })
     };
-    let table = |list: &[Record]| -> anyhow::Result<UtilityTable> {
+    let table = |list: &mut dyn Iterator<Item = (&Record, u32)>| -> anyhow::Result<UtilityTable> {
         let mut table = UtilityTable::new(records.n);
-        for record in list {
-            table.push(record.key().coalition.clone(), value(record)?)?;
+        for (record, times) in list {
+            table.push_times(record.key().coalition.clone(), vec![value(record)?], times)?;
         }
         Ok(table)
     };
+    let mut draws = records.train.iter().map(|(record, times)| (record, *times));
     let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
     let observations =
-        Observations::new(table(&records.train)?, vec![value(&records.full)?], vec![value(&records.none)?])?;
+        Observations::new(table(&mut draws)?, vec![value(&records.full)?], vec![value(&records.none)?])?;
     let estimator =
         KernelShap { level: arguments.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() };
-    let scores = estimator.fit(&observations).with_context(|| format!("the scores for `{key}`"))?;
+    let scores =
+        estimator.fit_size_adjusted(&observations).with_context(|| format!("the scores for `{key}`"))?;
 
-    let tests = records.tests.values().map(|list| table(list)).collect::<anyhow::Result<Vec<_>>>()?;
+    let tests = records
+        .tests
+        .values()
+        .map(|list| table(&mut list.iter().map(|record| (record, 1))))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let settings = LdsSettings { level: arguments.confidence, bootstrap };
     Ok(json!({
         "shapley": scores,

@@ -20,6 +20,10 @@ struct Arguments {
     /// Records of retrained models to judge by; those of --train when left out
     #[arg(long, alias = "test_db")]
     test: Option<PathBuf>,
+    /// Study file that the training records come from: a coalition then counts as often as the study drew it. The folder of
+    /// a study has its own
+    #[arg(long)]
+    study: Option<PathBuf>,
     /// Method of the training records (gd, gd_u, retrain)
     #[arg(long, default_value = "gd")]
     method: String,
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         print_json(&json!({
             "contributors": records.n,
             "training_coalitions": records.train.len(),
+            "training_draws": records.draws(),
             "test_coalitions": records.test_coalitions(),
             "test_sets": records.tests.len(),
             "dropped_training_coalitions": records.dropped,

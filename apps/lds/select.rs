@@ -1,11 +1,11 @@
 //! Which records are training draws, endpoints and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ledger::{Ledger, Record, RunId};
 use removal::Coalition;
-use study::{StudyDir, read_records};
+use study::{Draws, StudyConfig, StudyDir, draw_counts, read_records};
 use terminal::usage;
 
 use crate::Arguments;
@@ -14,8 +14,8 @@ use crate::Arguments;
 pub struct Selected {
     /// Number of contributors.
     pub n: usize,
-    /// Draws, in the order of their ids, without those that are test coalitions.
-    pub train: Vec<Record>,
+    /// Drawn coalitions with the number of their draws, in the order of their ids, without those that are test coalitions.
+    pub train: Vec<(Record, u32)>,
     /// With all contributors.
     pub full: Record,
     /// With none.
@@ -36,8 +36,11 @@ impl Selected {
         let others = arguments.test.as_deref().map(read).transpose()?;
         let test_records = others.as_ref().unwrap_or(&all);
 
-        let of_method =
-            |method: &str| all.values().filter(|r| r.key().method == method).cloned().collect::<Vec<_>>();
+        // Repetitions of a retraining are for tests.
+        let of_method = |method: &str| {
+            let wanted = |record: &&Record| record.key().method == method && repetition(record) == 0;
+            all.values().filter(wanted).cloned().collect::<Vec<_>>()
+        };
         let own = of_method(&arguments.method);
         let Some(n) = own.first().map(|record| record.key().coalition.n()) else {
             let methods: BTreeSet<&str> = all.values().map(|record| record.key().method.as_str()).collect();
@@ -71,10 +74,32 @@ impl Selected {
         }
         let held_out: BTreeSet<&Coalition> =
             tests.values().flatten().map(|record| &record.key().coalition).collect();
-        let mut train: Vec<Record> =
-            own.into_iter().filter(|record| !record.key().coalition.is_full()).collect();
+        let draws = if arguments.method == "retrain" { Draws::Baseline } else { Draws::Scores };
+        let counts = match study_file(arguments) {
+            Some(file) => Some(draw_counts(&StudyConfig::read(&file)?, n, draws)?),
+            None => None,
+        };
+        // Without the study, nobody knows how often a coalition was drawn: each counts once.
+        let times = |record: &Record| {
+            counts.as_ref().map_or(1, |counts| counts.get(&record.key().coalition).copied().unwrap_or(0))
+        };
+        let mut train: Vec<(Record, u32)> = own
+            .into_iter()
+            .filter(|record| !record.key().coalition.is_full())
+            .map(|record| (times(&record), record))
+            .filter(|&(times, _)| times > 0)
+            .map(|(times, record)| (record, times))
+            .collect();
+        if train.is_empty() {
+            return Err(usage(format!(
+                "none of the records of method `{}` in {} is of a coalition that the study draws: give the study file that \
+                 they come from with --study",
+                arguments.method,
+                arguments.train.display()
+            )));
+        }
         let before = train.len();
-        train.retain(|record| !held_out.contains(&record.key().coalition));
+        train.retain(|(record, _)| !held_out.contains(&record.key().coalition));
         let dropped = before - train.len();
         train.truncate(arguments.max_train_size.unwrap_or(usize::MAX));
         Ok(Self { n, train, full, none, tests, dropped })
@@ -85,12 +110,17 @@ impl Selected {
         self.tests.values().flatten().map(|record| &record.key().coalition).collect::<BTreeSet<_>>().len()
     }
 
+    /// Number of draws behind the training coalitions.
+    pub fn draws(&self) -> u32 {
+        self.train.iter().map(|(_, times)| times).sum()
+    }
+
     /// Behaviours that are one number in every training record.
     pub fn scalar_behaviors(&self) -> Vec<String> {
         let scalar = |key: &&String| {
             self.train
                 .iter()
-                .all(|record| record.behaviors.get(*key).is_some_and(|value| value.scalar().is_some()))
+                .all(|(record, _)| record.behaviors.get(*key).is_some_and(|value| value.scalar().is_some()))
         };
         self.full.behaviors.keys().filter(scalar).cloned().collect()
     }
@@ -100,7 +130,7 @@ impl Selected {
 fn tests(records: &BTreeMap<RunId, Record>, arguments: &Arguments) -> BTreeMap<u64, Vec<Record>> {
     let mut tests: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     for record in records.values().filter(|record| record.key().method == "retrain") {
-        let repetition = record.key().seeds.get("repetition").copied().unwrap_or(0);
+        let repetition = repetition(record);
         let wanted = match &arguments.test_repetitions {
             Some(repetitions) => repetitions.contains(&repetition),
             None => repetition > 0,
@@ -110,6 +140,16 @@ fn tests(records: &BTreeMap<RunId, Record>, arguments: &Arguments) -> BTreeMap<u
         }
     }
     tests
+}
+
+fn repetition(record: &Record) -> u64 {
+    record.key().seeds.get("repetition").copied().unwrap_or(0)
+}
+
+/// The study that the training records come from, if it is known.
+fn study_file(arguments: &Arguments) -> Option<PathBuf> {
+    let own = || arguments.train.is_dir().then(|| StudyDir::new(&arguments.train).study_file());
+    arguments.study.clone().or_else(own)
 }
 
 fn read(path: &Path) -> anyhow::Result<BTreeMap<RunId, Record>> {

@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, alias = "outdir")]
     out: PathBuf,
     /// Share of channels to remove from each group, above 0 and below 1
-    #[arg(long, alias = "pruning_ratio", default_value = "0.3")]
+    #[arg(long, alias = "pruning_ratio", default_value = "0.3", allow_negative_numbers = true)]
     ratio: Ratio,
     /// How channels are ranked
     #[arg(long, default_value_t = Importance::Magnitude)]

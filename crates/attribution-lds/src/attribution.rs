@@ -15,6 +15,9 @@ pub struct Attribution {
     pub values: Vec<f64>,
     /// The predicted utility of the empty coalition.
     pub intercept: f64,
+    /// What a coalition's size adds to the prediction, by size 0..=n; empty if nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub size_effect: Vec<f64>,
     /// Intervals by formula; `None` if the estimator has none.
     pub closed_form: Option<Intervals>,
     /// Intervals by bootstrap; `None` if none was asked for.
@@ -24,9 +27,11 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// The utility that the scores predict for a coalition: intercept plus the sum of its members' scores.
+    /// The utility that the scores predict for a coalition: intercept plus the sum of its members' scores, plus what its
+    /// size adds.
     pub fn predict(&self, coalition: &Coalition) -> f64 {
-        self.intercept + predict_additive(&self.values, coalition)
+        let by_size = self.size_effect.get(coalition.len()).copied().unwrap_or(0.0);
+        self.intercept + predict_additive(&self.values, coalition) + by_size
     }
 
     /// The intervals to show: the closed form, else the bootstrap; none if the estimator has neither.

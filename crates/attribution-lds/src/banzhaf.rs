@@ -69,6 +69,7 @@ impl Banzhaf {
             values: values.to_vec(),
             closed_form: Some(closed_form),
             bootstrap: None,
+            size_effect: Vec::new(),
             diagnostics: Diagnostics {
                 rank: inverse.rank,
                 pseudo_inverse: inverse.rank < n,

@@ -64,6 +64,7 @@ impl Datamodel {
                 values: values.to_vec(),
                 closed_form: None,
                 bootstrap: None,
+                size_effect: Vec::new(),
                 diagnostics: Diagnostics { rank: table.n(), ..regression_diagnostics(table) },
             },
             alpha,

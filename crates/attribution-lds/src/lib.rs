@@ -47,6 +47,7 @@ mod moments;
 mod observations;
 mod rank;
 mod shapley;
+mod size_adjusted;
 mod stability;
 
 pub use attribution::{Attribution, Diagnostics, Estimator, predict_additive};

@@ -93,7 +93,15 @@ fn differences<'a>(
         ..Diagnostics::default()
     };
     let intercept = observations.none();
-    Ok(Attribution { estimator, values, intercept, closed_form, bootstrap: None, diagnostics })
+    Ok(Attribution {
+        estimator,
+        values,
+        intercept,
+        size_effect: Vec::new(),
+        closed_form,
+        bootstrap: None,
+        diagnostics,
+    })
 }
 
 /// Welch's interval of mean(with) - mean(without), and its standard error; `None` if a side has fewer than two runs.

@@ -125,6 +125,7 @@ impl KernelShap {
             estimator: Estimator::KernelShap,
             values: values.to_vec(),
             intercept: ends.none,
+            size_effect: Vec::new(),
             closed_form: Some(closed_form),
             bootstrap,
             diagnostics,

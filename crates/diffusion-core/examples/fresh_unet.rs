@@ -21,7 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "celeba_latent" => UNet2DConfig::celeba_latent(),
         "mnist" => UNet2DConfig::mnist(),
         "small" => UNet2DConfig::small(16, &[16, 32, 32]),
-        other => return Err(format!("there is no preset `{other}`; use cifar, celeba_latent, mnist or small").into()),
+        other => {
+            return Err(
+                format!("there is no preset `{other}`; use cifar, celeba_latent, mnist or small").into()
+            );
+        }
     };
     let weights = unet::initial_weights(&config, &Streams::new(0))?;
     model_folder::write(Path::new(folder), &config, &weights)?;

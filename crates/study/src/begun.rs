@@ -68,7 +68,8 @@ pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
         sweep(&folder)?;
     }
     sweep(root)?;
-    let text = toml::to_string_pretty(&context.config).map_err(|source| StudyError::NotToml { source })?;
+    let text = toml::to_string_pretty(&context.config.with_absolute_paths())
+        .map_err(|source| StudyError::NotToml { source })?;
     write_atomically(&dir.study_file(), text.as_bytes())?;
     Ok(Begun { ledger: Ledger::open(dir.ledger())?, _lock: lock })
 }

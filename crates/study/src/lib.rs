@@ -36,6 +36,7 @@ pub use driver::Workers;
 pub use error::StudyError;
 pub use layout::StudyDir;
 pub use models::{TrainedModel, fine_tune_pruned, train_full_model, unlearned_model};
+pub use plan::{Draws, draw_counts};
 pub use progress::{Progress, Silent, Task, TaskProgress, Unit};
 pub use records::read_records;
 pub use reporting::{Share, Summary};

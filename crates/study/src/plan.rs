@@ -1,16 +1,19 @@
 //! Which runs a study needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use removal::{Coalition, RemovalDistribution, unique_draws};
 use streams::Streams;
 
+use crate::config::StudyConfig;
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::runs::Run;
 
 /// Stream of the training draws.
 pub(crate) const TRAINING_DRAWS: &str = "training coalitions";
+/// Stream of the draws that are retrained for the baseline.
+const BASELINE_DRAWS: &str = "retraining baseline";
 
 /// The coalitions of a study. They depend on the study's seed and the number of contributors alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,16 +51,10 @@ impl CoalitionPlan {
         .map(|draw| draw.coalition)
         .collect();
         let held_out: BTreeSet<&Coalition> = test.iter().collect();
-        let draw_many = |name: &str, count: usize| -> Result<Vec<Coalition>, StudyError> {
-            let streams = streams.child(name, 0);
-            (0..count as u64)
-                .map(|k| Ok(config.coalitions.distribution.draw(n, &streams, k)?.coalition))
-                .collect()
-        };
-        let mut training = draw_many(TRAINING_DRAWS, config.coalitions.count)?;
+        let mut training = draw_many(config, n, TRAINING_DRAWS, config.coalitions.count)?;
         let drawn = training.len();
         training.retain(|coalition| !held_out.contains(coalition));
-        let mut baseline = draw_many("retraining baseline", config.evaluation.retrain_coalitions)?;
+        let mut baseline = draw_many(config, n, BASELINE_DRAWS, config.evaluation.retrain_coalitions)?;
         baseline.retain(|coalition| !held_out.contains(coalition));
         Ok(Self { dropped: drawn - training.len(), training, test, baseline })
     }
@@ -79,6 +76,40 @@ impl CoalitionPlan {
     pub fn baseline_runs(&self) -> Vec<Run> {
         distinct(self.baseline.iter().map(|c| Run::retrained(c.clone(), 0)))
     }
+}
+
+fn draw_many(config: &StudyConfig, n: usize, name: &str, count: usize) -> Result<Vec<Coalition>, StudyError> {
+    let streams = Streams::new(config.seed).child(name, 0);
+    (0..count as u64).map(|k| Ok(config.coalitions.distribution.draw(n, &streams, k)?.coalition)).collect()
+}
+
+/// Which of a study's draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draws {
+    /// Those behind the scores.
+    Scores,
+    /// Those that are retrained for the baseline at equal compute.
+    Baseline,
+}
+
+/// How often a study of `n` contributors draws each coalition, test coalitions among them.
+///
+/// # Errors
+/// If the distribution does not fit the number of contributors.
+pub fn draw_counts(
+    config: &StudyConfig,
+    n: usize,
+    draws: Draws,
+) -> Result<BTreeMap<Coalition, u32>, StudyError> {
+    let (name, count) = match draws {
+        Draws::Scores => (TRAINING_DRAWS, config.coalitions.count),
+        Draws::Baseline => (BASELINE_DRAWS, config.evaluation.retrain_coalitions),
+    };
+    let mut counts = BTreeMap::new();
+    for coalition in draw_many(config, n, name, count)? {
+        *counts.entry(coalition).or_default() += 1;
+    }
+    Ok(counts)
 }
 
 /// The repetitions that test coalitions are retrained with: 1, 2, ..., all different from the full model's.

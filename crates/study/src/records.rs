@@ -45,6 +45,21 @@ impl Records {
     }
 }
 
+/// How many records of a file the ledger has too, and how many of those it has with the same content, times aside.
+///
+/// # Errors
+/// As [`read_records`], and damaged records in the ledger.
+pub(crate) fn reproduced(ledger: &Ledger, shipped: &Path) -> Result<(usize, usize), StudyError> {
+    let (mut common, mut same) = (0, 0);
+    for (id, record) in read_records(shipped)? {
+        if ledger.contains(id) {
+            common += 1;
+            same += usize::from(ledger.get(id)?.behaviors == record.behaviors);
+        }
+    }
+    Ok((common, same))
+}
+
 /// Reads the records of a file, one JSON object a line, as `tribute export --format jsonl` writes them.
 ///
 /// # Errors

@@ -163,13 +163,16 @@ impl<'a> Utilities<'a> {
     pub fn evaluate(&self, behavior: Behavior, similarity: &[f64]) -> Result<Evaluated, StudyError> {
         let key = behavior.key();
         let observations = self.unlearned(&key, 0)?;
-        let ours = self.estimator().fit(&observations)?;
-        let retrained =
-            self.retrained(&key)?.map(|observations| self.estimator().fit(&observations)).transpose()?;
+        let ours = self.estimator().fit_size_adjusted(&observations)?;
+        let retrained = self
+            .retrained(&key)?
+            .map(|observations| self.estimator().fit_size_adjusted(&observations))
+            .transpose()?;
         let quick = KernelShap { bootstrap: None, ..self.estimator() };
-        let split_half =
-            split_half(&observations, SPLITS, self.context.config.seed, |half| Ok(quick.fit(half)?.values))
-                .ok();
+        let split_half = split_half(&observations, SPLITS, self.context.config.seed, |half| {
+            Ok(quick.fit_size_adjusted(half)?.values)
+        })
+        .ok();
 
         let tests = self.tests(&key)?;
         let settings = LdsSettings {
@@ -232,7 +235,7 @@ impl<'a> Utilities<'a> {
         let n = self.context.contributors();
         let estimator = KernelShap { bootstrap: None, ..self.estimator() };
         let columns = (0..n)
-            .map(|component| Ok(estimator.fit(&self.unlearned(key, component)?)?.values))
+            .map(|component| Ok(estimator.fit_size_adjusted(&self.unlearned(key, component)?)?.values))
             .collect::<Result<Vec<Vec<f64>>, StudyError>>()?;
         Ok((0..n).map(|i| columns.iter().map(|column| column[i]).collect()).collect())
     }

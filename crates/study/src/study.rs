@@ -17,7 +17,7 @@ use crate::layout::StudyDir;
 use crate::models::{TrainedModel, full_model, pruned_model};
 use crate::plan::CoalitionPlan;
 use crate::progress::Progress;
-use crate::records::Records;
+use crate::records::{Records, reproduced};
 use crate::reporting::{Findings, Summary, report_data};
 use crate::runs::{Run, parent_of};
 use crate::samples::read_sheet;
@@ -127,7 +127,16 @@ pub fn run_study(
     let data = report_data(&findings)?;
     write(&dir.report_html(), &render_html(&data)?)?;
     write(&dir.report_json(), &render_json(&data)?)?;
-    Ok(Summary::of(&data))
+    let mut summary = Summary::of(&data);
+    if let (Truth::Recompute, Some(path)) = (options.truth, context.config.evaluation.truth.as_deref())
+        && path.is_file()
+    {
+        let (common, same) = reproduced(records.ledger(), path)?;
+        summary
+            .verdicts
+            .push(format!("Of {common} records that come with the study, {same} were reproduced exactly."));
+    }
+    Ok(summary)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), StudyError> {

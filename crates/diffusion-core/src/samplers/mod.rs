@@ -56,11 +56,11 @@ impl Sampler {
         }
     }
 
-    /// The timestep that follows each of `timesteps` (which fall), `None` after the last.
+    /// The timestep stepped to from `timesteps[position]`, where `timesteps` fall; `None` for the clean image.
     ///
     /// DDPM steps to the next timestep of the list. DDIM steps down by floor(T / number of steps), as diffusers does:
     /// with `leading` spacing that is the same.
-    pub(crate) fn previous(
+    pub fn previous_timestep(
         &self,
         schedule: &NoiseSchedule,
         timesteps: &[usize],
@@ -68,7 +68,7 @@ impl Sampler {
     ) -> Option<usize> {
         match self {
             Self::Ddpm(_) => timesteps.get(position + 1).copied(),
-            Self::Ddim(_) => timesteps[position].checked_sub(schedule.timesteps() / timesteps.len()),
+            Self::Ddim(_) => timesteps.get(position)?.checked_sub(schedule.timesteps() / timesteps.len()),
         }
     }
 
@@ -133,4 +133,28 @@ fn check_clip_range(key: &str, range: f32) -> Result<(), DiffusionError> {
         key,
         format!("is {range}, but must be a positive number (1 for images in [-1, 1])"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_read_back_and_unknown_keys_are_refused() {
+        for sampler in [Sampler::default(), Sampler::Ddpm(DdpmConfig::default())] {
+            let text = serde_json::to_string(&sampler).unwrap();
+            assert_eq!(serde_json::from_str::<Sampler>(&text).unwrap(), sampler);
+        }
+        let read = |text| serde_json::from_str::<Sampler>(text);
+        assert_eq!(read(r#"{"kind":"ddim"}"#).unwrap(), Sampler::default());
+        for (text, named) in [
+            (r#"{"kind":"ddim","etta":0.5}"#, "etta"),
+            (r#"{"kind":"ddpm","eta":0.5}"#, "eta"),
+            (r#"{"kind":"pndm"}"#, "pndm"),
+            (r#"{"kind":"ddpm","variance_type":"learned"}"#, "learned"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
 }

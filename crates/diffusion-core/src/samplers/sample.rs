@@ -187,7 +187,7 @@ fn run_batch<M: Denoiser>(
             };
             noise(shape, &device, step_noise, batch)
         });
-        let previous = config.sampler.previous(schedule, &timesteps, position);
+        let previous = config.sampler.previous_timestep(schedule, &timesteps, position);
         sample = config.sampler.step(schedule, timestep, previous, sample, epsilon, added)?.prev_sample;
         report(position + 1)?;
     }

@@ -93,6 +93,17 @@ impl StudyConfig {
         Ok(config)
     }
 
+    /// The same study with paths that mean the same wherever its file is put.
+    pub(crate) fn with_absolute_paths(&self) -> Self {
+        // Only the path of a removed working folder cannot be made absolute; it then stays as it is.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let mut config = self.clone();
+        config.weights = absolute(&config.weights);
+        config.data.path = absolute(&config.data.path);
+        config.evaluation.truth = config.evaluation.truth.as_ref().map(absolute);
+        config
+    }
+
     /// Batch size, optimiser, clipping and EMA of the pruned model's fine-tuning.
     pub fn fine_tune_optimization(&self) -> &TrainingConfig {
         self.fine_tune.optimization.as_ref().unwrap_or(&self.train.optimization)
