@@ -222,7 +222,7 @@ fn lds_report(findings: &Findings<'_>, evaluated: &Evaluated) -> Result<LdsRepor
         .collect::<Result<_, StudyError>>()?;
     Ok(LdsReport {
         truth: format!(
-            "retrained from scratch on {:.0} % of the contributors, chosen at random",
+            "Each model was trained from scratch on {:.0} % of the contributors, chosen at random.",
             config.evaluation.datamodel_alpha * 100.0
         ),
         test_coalitions: findings.plan.test.len() as u64,

@@ -8,6 +8,8 @@ mod summary;
 
 pub use summary::{Share, Summary};
 
+use std::collections::BTreeMap;
+
 use attribution_lds::CounterfactualRemoval;
 use report::{Contributor, DatasetInfo, FORMAT, Header, HelpMatrix, Note, NoteLevel, Picture, ReportData};
 
@@ -84,7 +86,7 @@ fn header(findings: &Findings<'_>) -> Result<Header, StudyError> {
         title: "Who taught this model to draw?".to_owned(),
         study: context.config.name.clone(),
         created: provenance::newest_record(findings)?,
-        tool_version: format!("Tribute {}", env!("CARGO_PKG_VERSION")),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         device: context.device_name.clone(),
         dataset,
         show_only,
@@ -95,10 +97,15 @@ fn header(findings: &Findings<'_>) -> Result<Header, StudyError> {
 fn notes(findings: &Findings<'_>) -> Result<Vec<Note>, StudyError> {
     let mut notes = Vec::new();
     let mut add = |level, text: String| notes.push(Note { level, text });
+    let mut warnings: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for evaluated in findings.evaluated {
         for warning in evaluated.ours.diagnostics.warnings() {
-            add(NoteLevel::Warning, format!("{}: {warning}", evaluated.behavior.key()));
+            warnings.entry(warning).or_default().push(evaluated.behavior.key());
         }
+    }
+    for (warning, keys) in warnings {
+        let everywhere = keys.len() == findings.evaluated.len();
+        add(NoteLevel::Warning, if everywhere { warning } else { format!("{}: {warning}", keys.join(", ")) });
     }
     if findings.plan.dropped > 0 {
         let dropped = findings.plan.dropped;
