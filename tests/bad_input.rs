@@ -47,7 +47,7 @@ fn unknown_and_missing_keys_are_named_with_their_line() {
         ("ratio = 0.3", "ratoi = 0.3", vec!["study.toml", "line 26", "`ratoi`", "`pruner`, `ratio`"]),
         ("for_show = true", "forshow = true", vec!["study.toml", "line 2", "`forshow`", "`for_show`"]),
         ("[fine_tune]\nsteps = 4", "[fine_tune]", vec!["study.toml", "fine_tune", "missing field `steps`"]),
-        ("steps = 6", "steps = six", vec!["study.toml", "line 19"]),
+        ("steps = 6", "steps = six", vec!["study.toml", "line 18"]),
         ("seed = 5", "seed = -5", vec!["study.toml", "line 3", "-5"]),
         (
             "\"colourfulness\"",

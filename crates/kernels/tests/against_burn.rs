@@ -450,7 +450,8 @@ proptest! {
 
     #[test]
     fn attention_of_any_shape(
-        batch in 1usize..3, heads in 1usize..4, size in 1usize..20, length in 1usize..140,
+        // With one position the weights are 1 and the gradients of query and key nothing but rounding.
+        batch in 1usize..3, heads in 1usize..4, size in 1usize..20, length in 2usize..140,
     ) {
         on_every_set(|| check_attention([batch, heads * size, length], heads));
     }
