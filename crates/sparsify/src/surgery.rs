@@ -1,5 +1,8 @@
 //! Cutting the channels that a plan does not keep.
 
+// A list of ranges may hold one: here that is the usual case of a layer that reads one group.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::collections::BTreeMap;
 
 use diffusion_core::unet::layout::{Layer, Layout};
