@@ -22,7 +22,7 @@ fn forward(config: &UNet2DConfig, weights: &StateDict) -> Vec<f32> {
     let sample = Tensor::<4>::from_data(TensorData::new(sample, shape), &device);
     let timesteps = Tensor::<1, Int>::from_data([7, 640], &device);
     let model = UNet2DModel::from_state_dict(config, weights, &device).unwrap();
-    model.forward(sample, timesteps).into_data().to_vec::<f32>().unwrap()
+    model.forward(sample, timesteps).into_data().try_to_vec::<f32>().unwrap()
 }
 
 /// The largest difference, relative to the largest value.

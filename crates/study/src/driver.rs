@@ -39,6 +39,7 @@ impl Default for Workers {
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop; [`StudyError::RunsFailed`] if some runs failed every time; errors
 /// of the ledger.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn execute_all(
     context: &Context,
     dir: &StudyDir,

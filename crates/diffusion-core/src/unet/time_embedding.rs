@@ -77,6 +77,8 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
+    // The digits are as diffusers prints them.
+    #[allow(clippy::excessive_precision)]
     fn sinusoids_as_in_diffusers() {
         // diffusers.models.embeddings.get_timestep_embedding(torch.tensor([0, 10, 999]), 6, flip, shift), 0.42.1.
         let timesteps = Tensor::<1, Int>::from_data([0, 10, 999], &Device::flex());
