@@ -206,6 +206,7 @@ fn images_of_any_depth_and_size_are_trained_on() {
 }
 
 #[test]
+#[allow(clippy::type_complexity)]
 fn broken_and_unusable_images_are_named() {
     let cmyk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/data/tests/fixtures/cmyk.jpg");
     let cases: [(&str, fn(&[u8]) -> Vec<u8>, &[&str]); 3] = [
