@@ -93,7 +93,8 @@ impl TinyStudy {
 
     /// With parts of the file replaced; each must stand there once.
     pub fn edited(edits: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // Studies that tests share are never dropped: they stay where `cargo clean` finds them.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut text = STUDY.replace("DATASETS", DATASETS);
         for (old, new) in edits {
             assert_eq!(text.matches(old).count(), 1, "{old:?} must stand once in the study file");
