@@ -43,11 +43,7 @@ fn main() -> ExitCode {
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let averaged = arguments.model.join(model_folder::EMA_FILE).is_file();
-            let (config, weights) = match averaged {
-                true => model_folder::read_ema(&arguments.model)?,
-                false => model_folder::read(&arguments.model)?,
-            };
+            let (config, weights) = model_folder::read_averaged_or_trained(&arguments.model)?;
             let settings =
                 PruningSettings { importance: arguments.pruner, ..PruningSettings::new(arguments.ratio) };
             let plan = Plan::new(&config, &weights, settings)?;

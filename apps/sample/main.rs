@@ -17,7 +17,7 @@ struct Arguments {
     /// Model folder
     #[arg(long, alias = "load")]
     model: PathBuf,
-    /// Dataset pack to write (folder of sheet, table and pack.toml)
+    /// Folder to write samples.png and samples.json to
     #[arg(long, alias = "outdir")]
     out: PathBuf,
     /// Number of images; the study's when left out

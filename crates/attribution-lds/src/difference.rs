@@ -1,14 +1,12 @@
 //! One score against another on the same test coalitions.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::resample_intervals;
-use crate::lds::{Lds, LdsSettings, lds, merge_rounding};
+use crate::lds::LdsSettings;
 use crate::observations::mean;
-use crate::rank::spearman;
+use crate::test_sets::TestSets;
 use crate::{AttributionError, Interval, UtilityTable};
 
 /// The LDS of one scoring method minus that of another.
@@ -34,36 +32,21 @@ pub fn lds_difference(
     test_sets: &[UtilityTable],
     settings: &LdsSettings,
 ) -> Result<LdsDifference, AttributionError> {
-    let [one, two]: [Lds; 2] = [lds(&first, test_sets, settings)?, lds(&second, test_sets, settings)?];
-    let coalitions: BTreeSet<&Coalition> = test_sets.iter().flat_map(UtilityTable::coalitions).collect();
-    let places: BTreeMap<&Coalition, usize> =
-        coalitions.iter().enumerate().map(|(place, &c)| (c, place)).collect();
-    let mut predictions: [Vec<f64>; 2] =
-        [coalitions.iter().map(|c| first(c)).collect(), coalitions.iter().map(|c| second(c)).collect()];
-    predictions.iter_mut().for_each(|values| merge_rounding(values));
+    let tests = TestSets::new(test_sets, settings)?;
+    let [one, two] = [tests.predictions(first)?, tests.predictions(second)?];
     let (intervals, _) = resample_intervals(settings.bootstrap, settings.level, 1, |resample| {
-        let counts = resample.counts(coalitions.len());
-        let differences = test_sets.iter().map(|set| {
-            let drawn = set.rows().iter().flat_map(|row| {
-                let place = places[row.coalition()];
-                std::iter::repeat_n((place, row.mean()), counts[place] as usize)
-            });
-            let (drawn, utilities): (Vec<usize>, Vec<f64>) = drawn.unzip();
-            let correlation = |values: &[f64]| {
-                let predicted: Vec<f64> = drawn.iter().map(|&place| values[place]).collect();
-                spearman(&predicted, &utilities).ok()
-            };
-            Some(100.0 * (correlation(&predictions[0])? - correlation(&predictions[1])?))
-        });
-        differences.collect::<Option<Vec<f64>>>().map(|differences| vec![mean(&differences)])
+        let counts = resample.counts(tests.coalitions());
+        let pairs = tests.resampled(&one, &counts)?.into_iter().zip(tests.resampled(&two, &counts)?);
+        Some(vec![mean(&pairs.map(|(one, two)| 100.0 * (one - two)).collect::<Vec<_>>())])
     });
-    Ok(LdsDifference { mean: one.mean - two.mean, interval: intervals.intervals[0], level: settings.level })
+    let difference = mean(&tests.scores(&one)?) - mean(&tests.scores(&two)?);
+    Ok(LdsDifference { mean: difference, interval: intervals.intervals[0], level: settings.level })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predict_additive;
+    use crate::{lds, predict_additive};
     use removal::RemovalDistribution;
     use streams::{Streams, standard_normal};
 

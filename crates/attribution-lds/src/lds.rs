@@ -1,15 +1,11 @@
 //! The linear datamodel score.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::resample_intervals;
-use crate::error::finite;
-use crate::interval::check_level;
 use crate::observations::{mean, variance};
-use crate::rank::spearman;
+use crate::test_sets::TestSets;
 use crate::{AttributionError, Bootstrap, Interval, UtilityTable};
 
 /// How the uncertainty of a score is computed.
@@ -74,50 +70,19 @@ pub fn lds(
     test_sets: &[UtilityTable],
     settings: &LdsSettings,
 ) -> Result<Lds, AttributionError> {
-    check_level(settings.level)?;
-    settings.bootstrap.check()?;
-    if test_sets.is_empty() {
-        return Err(AttributionError::Empty { what: "test sets".into() });
-    }
-    let coalitions: BTreeSet<&Coalition> = test_sets.iter().flat_map(UtilityTable::coalitions).collect();
-    let places: BTreeMap<&Coalition, usize> =
-        coalitions.iter().enumerate().map(|(place, &c)| (c, place)).collect();
-    let mut predictions = Vec::with_capacity(coalitions.len());
-    for coalition in &coalitions {
-        predictions.push(finite(predict(coalition), || format!("the prediction for coalition {coalition}"))?);
-    }
-    merge_rounding(&mut predictions);
-    let sets: Vec<Vec<(usize, f64)>> = test_sets
-        .iter()
-        .map(|set| set.rows().iter().map(|row| (places[row.coalition()], row.mean())).collect())
-        .collect();
-
-    let mut scores = Vec::with_capacity(sets.len());
-    for (place, set) in sets.iter().enumerate() {
-        let (predicted, utilities): (Vec<f64>, Vec<f64>) =
-            set.iter().map(|&(c, y)| (predictions[c], y)).unzip();
-        let correlation = spearman(&predicted, &utilities).map_err(|reason| {
-            let what = format!("the LDS of test set {place} ({} coalitions)", set.len());
-            AttributionError::Undefined { what, reason }
-        })?;
-        scores.push(100.0 * correlation);
-    }
+    let tests = TestSets::new(test_sets, settings)?;
+    let predictions = tests.predictions(predict)?;
+    let scores = tests.scores(&predictions)?;
     let (intervals, _) = resample_intervals(settings.bootstrap, settings.level, 1, |resample| {
-        let counts = resample.counts(predictions.len());
-        let resampled = sets.iter().map(|set| {
-            let rows = set.iter().flat_map(|&row| std::iter::repeat_n(row, counts[row.0] as usize));
-            let (predicted, utilities): (Vec<f64>, Vec<f64>) = rows.map(|(c, y)| (predictions[c], y)).unzip();
-            spearman(&predicted, &utilities).ok()
-        });
-        let correlations: Option<Vec<f64>> = resampled.collect();
-        correlations.map(|correlations| vec![100.0 * mean(&correlations)])
+        let correlations = tests.resampled(&predictions, &resample.counts(tests.coalitions()))?;
+        Some(vec![100.0 * mean(&correlations)])
     });
     Ok(Lds {
         mean: mean(&scores),
         half_width: variance(&scores).map(|variance| 1.96 * (variance / scores.len() as f64).sqrt()),
         interval: clamp(intervals.intervals[0]),
         level: settings.level,
-        coalitions: predictions.len(),
+        coalitions: tests.coalitions(),
         sets: scores,
     })
 }

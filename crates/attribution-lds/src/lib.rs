@@ -49,6 +49,7 @@ mod rank;
 mod shapley;
 mod size_adjusted;
 mod stability;
+mod test_sets;
 
 pub use attribution::{Attribution, Diagnostics, Estimator, predict_additive};
 pub use banzhaf::Banzhaf;

@@ -45,6 +45,14 @@ pub fn read_ema(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError>
     read_with(dir, EMA_FILE)
 }
 
+/// As [`read_ema`] if the folder has averaged weights, else as [`read`]: the weights to sample from, or to prune.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_averaged_or_trained(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
+    if dir.join(EMA_FILE).is_file() { read_ema(dir) } else { read(dir) }
+}
+
 /// Reads the architecture.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 
 use diffusion_core::UNet2DConfig;
 use diffusion_core::samplers::Sampler;
-use diffusion_core::schedule::NoiseScheduleConfig;
 use diffusion_core::training::TrainingConfig;
 use ledger::{RunId, RunKey};
 use removal::Coalition;
@@ -138,7 +137,7 @@ impl Run {
                     horizontal_flip: config.data.horizontal_flip,
                 },
             )?
-            .setting("diffusion", noise_schedule(config))?
+            .setting("diffusion", &config.diffusion)?
             .setting("sample", &sample)?
             .setting("measure", &MeasureSettings { behaviors, extractors: settings.extractors })?;
         match &self.recipe {
@@ -180,7 +179,7 @@ pub(crate) fn pruned_key(parent: &str, settings: &RunSettings<'_>, n: usize) -> 
         .setting("format", &RUN_FORMAT)?
         .setting("prune", &config.prune)?
         .setting("data", &settings.data_hash)?
-        .setting("diffusion", noise_schedule(config))?
+        .setting("diffusion", &config.diffusion)?
         .setting(
             "training",
             &TrainingSettings {
@@ -188,10 +187,6 @@ pub(crate) fn pruned_key(parent: &str, settings: &RunSettings<'_>, n: usize) -> 
                 optimization: config.fine_tune_optimization(),
             },
         )?)
-}
-
-fn noise_schedule(config: &StudyConfig) -> &NoiseScheduleConfig {
-    &config.diffusion
 }
 
 /// Which model the study's method starts from; `None` for a method that starts from scratch.

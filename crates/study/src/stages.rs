@@ -15,9 +15,7 @@ use crate::error::StudyError;
 /// # Errors
 /// If a file is missing, damaged, or does not fit the configuration.
 pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
-    let averaged = folder.join(model_folder::EMA_FILE).is_file();
-    let (config, weights) =
-        if averaged { model_folder::read_ema(folder)? } else { model_folder::read(folder)? };
+    let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
 

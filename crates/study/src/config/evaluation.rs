@@ -119,7 +119,7 @@ pub struct EvaluationConfig {
     /// Shares of contributors removed, best first and worst first, for the counterfactual.
     #[serde(default = "default_counterfactual")]
     pub counterfactual: Vec<f64>,
-    /// Folder of records of retrained models that come with the study (the truth); computed when missing there.
+    /// JSONL file of records of retrained models that come with the study (the truth); computed when missing there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truth: Option<PathBuf>,
 }
