@@ -8,17 +8,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::{Map, Value, json};
-use terminal::{main_with, print_json, usage};
+use terminal::{main_with, parse, print_json, usage};
 
 /// Estimate contributors' scores from records, and judge them by the linear datamodel score
 #[derive(Debug, Parser)]
 #[command(name = "tribute-lds", version)]
 struct Arguments {
     /// Records to estimate from: a study's folder, or a JSONL file of `tribute export`
-    #[arg(long, alias = "train_db")]
+    #[arg(long, alias = "train-db")]
     train: PathBuf,
     /// Records of retrained models to judge by; those of --train when left out
-    #[arg(long, alias = "test_db")]
+    #[arg(long, alias = "test-db")]
     test: Option<PathBuf>,
     /// Study file that the training records come from: a coalition then counts as often as the study drew it. The folder of
     /// a study has its own
@@ -28,16 +28,16 @@ struct Arguments {
     #[arg(long, default_value = "gd")]
     method: String,
     /// Behaviours to score; all scalar ones when left out
-    #[arg(long = "behavior", alias = "model_behavior_key")]
+    #[arg(long = "behavior", alias = "model-behavior-key")]
     behaviors: Vec<String>,
     /// Use only this many training coalitions, in the order of their ids
-    #[arg(long, alias = "max_train_size")]
+    #[arg(long, alias = "max-train-size")]
     max_train_size: Option<usize>,
     /// Repetitions of retrained models that make the test sets; all but 0 when left out
     #[arg(long, value_delimiter = ',')]
     test_repetitions: Option<Vec<u64>>,
     /// Bootstrap resamples behind each interval
-    #[arg(long, alias = "num_bootstrap_iters", default_value_t = 1000)]
+    #[arg(long, alias = "num-bootstrap-iters", default_value_t = 1000)]
     bootstrap: usize,
     /// Coverage of the intervals
     #[arg(long, default_value_t = 0.95)]
@@ -48,7 +48,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         if !(arguments.confidence > 0.0 && arguments.confidence < 1.0) {
             return Err(usage(format!(

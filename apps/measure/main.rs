@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use study::{load_model, read_samples};
-use terminal::{ComputeArgs, Session, main_with, print_json};
+use study::{Overrides, load_model, read_samples};
+use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
 
 /// Measure the behaviours of a model and its samples
 #[derive(Parser)]
 #[command(name = "tribute-measure", version)]
 struct Arguments {
-    /// The study file: behaviours, reference images, held-out images
-    study: PathBuf,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Model folder
     #[arg(long, alias = "load")]
     model: PathBuf,
@@ -28,11 +28,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let context = session.open_study(&arguments.study)?;
+            let context = arguments.study.open(&session, &Overrides::default())?;
             let model = load_model(&context, &arguments.model)?;
             let samples = match &arguments.samples {
                 Some(folder) => read_samples(folder)?,

@@ -10,7 +10,7 @@ use diffusion_core::model_folder::{self, model_hash};
 use serde_json::json;
 use sparsify::{Importance, Plan, PruningReport, PruningSettings, Ratio, surgery};
 use study::fine_tune_pruned;
-use terminal::{ComputeArgs, Session, main_with, print_json};
+use terminal::{ComputeArgs, Session, main_with, parse, print_json};
 
 /// Remove the least important channels of a model, and fine-tune what is left
 #[derive(Parser)]
@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, alias = "outdir")]
     out: PathBuf,
     /// Share of channels to remove from each group, above 0 and below 1
-    #[arg(long, alias = "pruning_ratio", default_value = "0.3", allow_negative_numbers = true)]
+    #[arg(long, alias = "pruning-ratio", default_value = "0.3", allow_negative_numbers = true)]
     ratio: Ratio,
     /// How channels are ranked
     #[arg(long, default_value_t = Importance::Magnitude)]
@@ -39,7 +39,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;

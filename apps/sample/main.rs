@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use study::{load_model, write_samples};
-use terminal::{ComputeArgs, Session, main_with, print_json};
+use study::{Overrides, load_model, write_samples};
+use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
 
 /// Sample images from a model with its averaged weights
 #[derive(Parser)]
 #[command(name = "tribute-sample", version)]
 struct Arguments {
-    /// The study file: forward process, sampler, seed
-    study: PathBuf,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Model folder
     #[arg(long, alias = "load")]
     model: PathBuf,
@@ -21,10 +21,10 @@ struct Arguments {
     #[arg(long, alias = "outdir")]
     out: PathBuf,
     /// Number of images; the study's when left out
-    #[arg(long, alias = "n_samples")]
+    #[arg(long, alias = "n-samples")]
     count: Option<usize>,
     /// Denoising steps; the study's when left out
-    #[arg(long, alias = "num_inference_steps")]
+    #[arg(long, alias = "num-inference-steps")]
     steps: Option<usize>,
     /// Which independent repetition's noise
     #[arg(long, default_value_t = 0)]
@@ -34,14 +34,14 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let mut config = study::StudyConfig::read(&arguments.study)?;
-            config.sample.count = arguments.count.unwrap_or(config.sample.count);
-            config.sample.num_inference_steps = arguments.steps.unwrap_or(config.sample.num_inference_steps);
-            let context = session.open(config)?;
+            let mut set = Overrides::default();
+            set.set("sample.count", arguments.count);
+            set.set("sample.num_inference_steps", arguments.steps);
+            let context = arguments.study.open(&session, &set)?;
             let model = load_model(&context, &arguments.model)?;
             let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
             write_samples(&arguments.out, &samples)?;

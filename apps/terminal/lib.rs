@@ -7,12 +7,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod bars;
 mod compute;
+mod datasets;
 mod exit;
 mod session;
+mod spelling;
 mod stop;
+mod study_args;
 
 pub use bars::Bars;
 pub use compute::ComputeArgs;
+pub use datasets::find_datasets;
 pub use exit::{main_with, print_json, usage};
 pub use session::Session;
+pub use spelling::parse;
 pub use stop::StopFlag;
+pub use study_args::{LayerArgs, StudyArgs};

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use study::train_full_model;
-use terminal::{ComputeArgs, Session, main_with, print_json};
+use study::{Overrides, train_full_model};
+use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
 
 /// Train the full model of a study
 #[derive(Parser)]
 #[command(name = "tribute-train", version)]
 struct Arguments {
-    /// The study file
-    study: PathBuf,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Model folder to write; an unfinished training in it continues
     #[arg(long, alias = "outdir")]
     out: PathBuf,
@@ -22,11 +22,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let context = session.open_study(&arguments.study)?;
+            let context = arguments.study.open(&session, &Overrides::default())?;
             let trained = train_full_model(&context, &arguments.out, &session.progress)?;
             print_json(&json!({
                 "model": arguments.out,

@@ -1,9 +1,10 @@
 //! `tribute demo`: the study that ships.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use study::StudyConfig;
+use terminal::find_datasets;
 
 use crate::run::{DriveArgs, default_out, drive};
 
@@ -27,30 +28,15 @@ pub struct DemoArgs {
 pub fn demo(arguments: &DemoArgs) -> anyhow::Result<()> {
     let datasets = match &arguments.datasets {
         Some(folder) => folder.clone(),
-        None => find_datasets()?,
+        None => find_datasets().ok_or_else(|| {
+            terminal::usage(
+                "cannot find the folder `datasets` that ships with Tribute, neither here nor beside the program: \
+                 give it with --datasets",
+            )
+        })?,
     };
     let file = if arguments.quick { "demo-quick.toml" } else { "demo.toml" };
     let config = StudyConfig::read(&datasets.join("studies").join(file))?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&config));
     drive(config, &out, &arguments.drive)
-}
-
-/// `datasets` in the current folder or one above it, or above the program's own file.
-fn find_datasets() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_dir().unwrap_or_default();
-    let program = std::env::current_exe().unwrap_or_default();
-    here.ancestors()
-        .chain(program.ancestors().skip(1))
-        .map(|folder| folder.join("datasets"))
-        .find(|folder| is_ours(folder))
-        .ok_or_else(|| {
-            terminal::usage(
-                "cannot find the folder `datasets` that ships with Tribute, neither here nor beside the program: \
-                 give it with --datasets",
-            )
-        })
-}
-
-fn is_ours(folder: &Path) -> bool {
-    folder.join("studies").join("demo.toml").is_file()
 }

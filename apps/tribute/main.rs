@@ -8,7 +8,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use terminal::main_with;
+use terminal::{main_with, parse};
 
 /// Credits the people whose images trained a diffusion model
 #[derive(Parser)]
@@ -31,7 +31,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| match arguments.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Run(arguments) => run::run(&arguments),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use study::{Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
-use terminal::{ComputeArgs, Session};
+use study::{Overrides, Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
+use terminal::{ComputeArgs, Session, StudyArgs};
 
 /// `--truth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,8 +31,8 @@ pub struct DriveArgs {
 /// Arguments of `tribute run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The study file
-    study: PathBuf,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Folder of the results; runs/<name of the study> when left out
     #[arg(long)]
     out: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub struct RunArgs {
 
 /// Runs or continues the study.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let config = StudyConfig::read(&arguments.study)?;
+    let config = arguments.study.config(&Overrides::default())?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&config));
     drive(config, &out, &arguments.drive)
 }

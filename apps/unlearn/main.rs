@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Parser};
 use removal::Coalition;
 use serde_json::json;
-use study::{load_model, unlearned_model};
-use terminal::{ComputeArgs, Session, main_with, print_json};
+use study::{Overrides, load_model, unlearned_model};
+use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
 use unlearn::MethodOn;
 
 /// Make the model of a coalition by retraining or unlearning
 #[derive(Parser)]
 #[command(name = "tribute-unlearn", version, group(ArgGroup::new("who").required(true)))]
 struct Arguments {
-    /// The study file
-    study: PathBuf,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Model folder to write; an unfinished training in it continues
     #[arg(long, alias = "outdir")]
     out: PathBuf,
@@ -32,7 +32,7 @@ struct Arguments {
     #[arg(long, group = "who", value_delimiter = ',')]
     members: Option<Vec<usize>>,
     /// Who remains, as this draw of the study's distribution
-    #[arg(long, alias = "removal_seed", group = "who")]
+    #[arg(long, alias = "removal-seed", group = "who")]
     draw: Option<u64>,
     /// Which independent repetition
     #[arg(long, default_value_t = 0)]
@@ -42,11 +42,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = parse();
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let context = session.open_study(&arguments.study)?;
+            let context = arguments.study.open(&session, &Overrides::default())?;
             let n = context.contributors();
             let coalition = match (&arguments.coalition, &arguments.members, arguments.draw) {
                 (Some(coalition), _, _) => coalition.clone(),

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use diffusion_core::DiffusionError;
 use thiserror::Error;
 
+use crate::config::DatasetPreset;
+
+fn preset_names() -> String {
+    DatasetPreset::ALL.map(DatasetPreset::name).join(", ")
+}
+
 /// Why a study did not run to its end.
 #[derive(Debug, Error)]
 pub enum StudyError {
@@ -23,6 +29,21 @@ pub enum StudyError {
         path: PathBuf,
         /// Line, key and what was expected.
         source: Box<toml::de::Error>,
+    },
+    /// A word that names no preset.
+    #[error("unknown data set `{word}`; known are {known}", known = preset_names())]
+    UnknownPreset {
+        /// What was written.
+        word: String,
+    },
+    /// Neither a study file nor a preset.
+    #[error("which study? give a study file, or a data set's name with --dataset and its images with --data")]
+    NoStudy,
+    /// Not an assignment to a key of a study.
+    #[error("`{assignment}` sets no key of a study: write KEY=VALUE, such as train.steps=1000")]
+    BadOverride {
+        /// What was written.
+        assignment: String,
     },
     /// A value is out of its range.
     #[error("`{key}` is {value}, must be {allowed}")]
@@ -168,6 +189,9 @@ impl StudyError {
         matches!(
             self,
             Self::ReadStudy { .. }
+                | Self::UnknownPreset { .. }
+                | Self::NoStudy
+                | Self::BadOverride { .. }
                 | Self::ParseStudy { .. }
                 | Self::InvalidKey { .. }
                 | Self::Section { .. }

@@ -28,8 +28,8 @@ mod status;
 mod study;
 
 pub use config::{
-    CoalitionsConfig, DataConfig, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset, PruneConfig,
-    SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,
+    CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset,
+    Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,
 };
 pub use context::Context;
 pub use driver::Workers;

@@ -6,11 +6,15 @@
 mod data;
 mod evaluation;
 mod model;
+mod overrides;
+mod preset;
 mod training;
 
 pub use data::DataConfig;
 pub use evaluation::{CoalitionsConfig, EvaluationConfig, SamplingConfig};
 pub use model::{ModelConfig, ModelPreset};
+pub use overrides::Overrides;
+pub use preset::DatasetPreset;
 pub use training::{FineTuneConfig, PruneConfig, TrainConfig, UnlearnConfig};
 
 use std::path::{Path, PathBuf};
@@ -86,11 +90,15 @@ impl StudyConfig {
     pub fn parse(text: &str, base: &Path, path: &Path) -> Result<Self, StudyError> {
         let mut config: Self = toml::from_str(text)
             .map_err(|source| StudyError::ParseStudy { path: path.to_owned(), source: Box::new(source) })?;
-        config.weights = base.join(&config.weights);
-        config.data.resolve(base);
-        config.evaluation.resolve(base);
+        config.resolve(base);
         config.validate()?;
         Ok(config)
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        self.weights = base.join(&self.weights);
+        self.data.resolve(base);
+        self.evaluation.resolve(base);
     }
 
     /// The same study with paths that mean the same wherever its file is put.

@@ -15,6 +15,8 @@ pub enum ModelPreset {
     Cifar,
     /// The network for 1 x 32 x 32 digits, here with three colour channels.
     Mnist,
+    /// The 274 M parameter network for 3 x 64 x 64 faces, or latents of faces.
+    Celeba,
 }
 
 /// The architecture: a preset, and what differs from it.
@@ -59,6 +61,7 @@ impl ModelConfig {
             ModelPreset::Small => UNet2DConfig::small(resolution, widths.as_deref().unwrap_or(&[32, 64, 64])),
             ModelPreset::Cifar => UNet2DConfig::cifar(),
             ModelPreset::Mnist => UNet2DConfig { in_channels: 3, out_channels: 3, ..UNet2DConfig::mnist() },
+            ModelPreset::Celeba => UNet2DConfig::celeba_latent(),
         };
         unet.sample_size = resolution;
         if let Some(widths) = widths {
