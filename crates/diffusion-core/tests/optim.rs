@@ -99,6 +99,24 @@ fn twenty_steps_are_those_of_pytorch() {
 }
 
 #[test]
+fn a_scaled_learning_rate_is_another_learning_rate_of_that_parameter_alone() {
+    let start = || Pair::new(vec![0.5, -0.25, 1.0, 2.0, -1.0, 0.125], vec![0.25, -0.5, 1.0]);
+    let trained = |learning_rate: f64, scale: f64| {
+        let config = OptimizerConfig { learning_rate, ..OptimizerConfig::default() };
+        let module = start();
+        let mut optimizer = Optimizer::new(config, &module)
+            .unwrap()
+            .with_learning_rates_scaled(|name| if name == "bias" { scale } else { 1.0 });
+        let gradients = [row(vec![0.5, 1.0, -2.0, 0.25, 3.0, -0.125]), row(vec![1.0, -0.5, 0.75])];
+        state_dict_of(&optimizer.step(module, gradients.map(Some).to_vec(), 1.0).unwrap()).unwrap()
+    };
+    let (slow, fast, mixed) = (trained(1e-3, 1.0), trained(16e-3, 1.0), trained(1e-3, 16.0));
+    assert_eq!(mixed.get("weight").unwrap(), slow.get("weight").unwrap());
+    assert_eq!(mixed.get("bias").unwrap(), fast.get("bias").unwrap());
+    assert_ne!(slow.get("bias").unwrap(), fast.get("bias").unwrap());
+}
+
+#[test]
 fn saved_state_goes_on_bit_for_bit() {
     let fixture = fixture("optim/optimizers.json");
     let run = &fixture["runs"].as_array().unwrap()[1];

@@ -37,6 +37,8 @@ pub struct Optimizer {
     config: OptimizerConfig,
     infos: Vec<ParameterInfo>,
     moments: Vec<Option<Moments>>,
+    /// Of each parameter's learning rate; empty if all are 1.
+    learning_rate_scales: Vec<f64>,
     steps: u64,
 }
 
@@ -58,7 +60,15 @@ impl Optimizer {
             .into_iter()
             .map(|values| Some(Moments { first: values.zeros_like(), second: values.zeros_like() }))
             .collect();
-        Ok(Self { config, infos, moments, steps: 0 })
+        Ok(Self { config, infos, moments, learning_rate_scales: Vec::new(), steps: 0 })
+    }
+
+    /// This optimiser with the learning rate of each parameter multiplied by `scale(name)`: parameter groups of other
+    /// learning rates.
+    #[must_use]
+    pub fn with_learning_rates_scaled(mut self, scale: impl Fn(&str) -> f64) -> Self {
+        self.learning_rate_scales = self.infos.iter().map(|info| scale(&info.name)).collect();
+        self
     }
 
     /// The settings.
@@ -86,6 +96,7 @@ impl Optimizer {
         self.check_count(gradients.len())?;
         self.steps += 1;
         let update = self.scalars(scale);
+        let scales = &self.learning_rate_scales;
         let moments = &mut self.moments;
         Ok(map_flat_values(module, |i, values| match (gradients[i].take(), moments[i].take()) {
             (Some(gradient), Some(state)) => {
@@ -95,7 +106,8 @@ impl Optimizer {
                     second_moment: state.second,
                     average: None,
                 };
-                let updated = adam_step(&update, tensors, gradient);
+                let learning_rate = update.learning_rate * scales.get(i).copied().unwrap_or(1.0);
+                let updated = adam_step(&AdamStep { learning_rate, ..update }, tensors, gradient);
                 moments[i] = Some(Moments { first: updated.first_moment, second: updated.second_moment });
                 updated.parameter
             }
@@ -190,6 +202,6 @@ impl Optimizer {
         let second = flat_tensors(&infos, &second, &device)?;
         let moments =
             first.into_iter().zip(second).map(|(first, second)| Some(Moments { first, second })).collect();
-        Ok(Self { config, infos, moments, steps: count as u64 })
+        Ok(Self { config, infos, moments, learning_rate_scales: Vec::new(), steps: count as u64 })
     }
 }

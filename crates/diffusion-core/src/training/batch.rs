@@ -6,16 +6,39 @@ use streams::{Streams, standard_normal};
 
 use super::timesteps::antithetic_timesteps;
 use crate::DiffusionError;
+use crate::denoiser::Denoiser;
+use crate::parameters::module_device;
 use crate::schedule::NoiseSchedule;
 
+/// The training loss of one batch, `[1]`: the mean squared error of the predicted noise (Ho et al. 2020, equation 14) at
+/// antithetic timesteps, on the device of `model` and with its gradient if that is an autodiff device.
+///
+/// Noise and timesteps are those of `streams` under the `number` of the batch.
+///
+/// # Errors
+/// [`DiffusionError::InputShape`] if the images are not of the model's shape or there are none.
+pub fn noise_loss<M: Denoiser>(
+    model: &M,
+    images: &ImageBatch,
+    number: u64,
+    schedule: &NoiseSchedule,
+    streams: &Streams,
+) -> Result<Tensor<1>, DiffusionError> {
+    let device = module_device(model)?;
+    let batch = NoisyBatch::new(images, number, model.sample_shape(), schedule, streams, &device)?;
+    let predicted = model.predict_noise_in_training(batch.noisy, batch.timesteps, streams, number);
+    let error = predicted - batch.noise;
+    Ok((error.clone() * error).mean())
+}
+
 /// Noisy images, their timesteps, and the noise to be predicted.
-pub(super) struct NoisyBatch {
+struct NoisyBatch {
     /// x_t, `[batch, channels, height, width]`.
-    pub noisy: Tensor<4>,
+    noisy: Tensor<4>,
     /// t, `[batch]`.
-    pub timesteps: Tensor<1, Int>,
+    timesteps: Tensor<1, Int>,
     /// epsilon, of `noisy`'s shape.
-    pub noise: Tensor<4>,
+    noise: Tensor<4>,
 }
 
 impl NoisyBatch {
@@ -25,7 +48,7 @@ impl NoisyBatch {
     /// # Errors
     /// [`DiffusionError::InputShape`] if the images are not of `expected` shape `[channels, height, width]` or there
     /// are none.
-    pub fn new(
+    fn new(
         images: &ImageBatch,
         number: u64,
         expected: [usize; 3],

@@ -72,13 +72,21 @@ impl<M: Denoiser> Trainer<M> {
     /// [`DiffusionError::Io`] if a file cannot be written; [`DiffusionError::BadCheckpoint`] if `dir` exists and is
     /// not a checkpoint, which is then left alone. The previous checkpoint stays in both cases.
     pub fn save(&self, dir: &Path) -> Result<(), DiffusionError> {
+        self.save_with(dir, &[])
+    }
+
+    /// As [`save`](Self::save), with further files, each a path inside of the checkpoint and its content.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
         refuse_foreign(dir)?;
         if let Some(parent) = dir.parent() {
             fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
         }
         remove_remnants(dir)?;
         let temporary = temporary_beside(dir);
-        let saved = self.write_files(&temporary).and_then(|()| put_folder_in_place(&temporary, dir));
+        let saved = self.write_files(&temporary, extra).and_then(|()| put_folder_in_place(&temporary, dir));
         if saved.is_err() {
             // Nothing more can be done if this fails too; the first error is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
@@ -128,7 +136,8 @@ impl<M: Denoiser> Trainer<M> {
             StateDict::from_safetensors(&read_verified(dir, name, &state)?, &origin)
         };
         let model = with_state_dict(self.model().clone(), &dict(WEIGHTS)?)?;
-        let optimizer = Optimizer::from_state_dict(self.config.optimizer.clone(), &model, dict(OPTIMIZER)?)?;
+        let optimizer = Optimizer::from_state_dict(self.config.optimizer.clone(), &model, dict(OPTIMIZER)?)?
+            .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
         self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
         Ok(self)
@@ -144,7 +153,7 @@ impl<M: Denoiser> Trainer<M> {
         }))
     }
 
-    fn write_files(&self, dir: &Path) -> Result<(), DiffusionError> {
+    fn write_files(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
         fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
         let mut files = BTreeMap::new();
         let mut write = |name: &str, bytes: &[u8]| {
@@ -152,6 +161,12 @@ impl<M: Denoiser> Trainer<M> {
             files.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
             write_synced(&path, bytes).map_err(DiffusionError::io("write", &path))
         };
+        for (name, bytes) in extra {
+            if let Some(folder) = dir.join(name).parent() {
+                fs::create_dir_all(folder).map_err(DiffusionError::io("create", folder))?;
+            }
+            write(name, bytes)?;
+        }
         write(CONFIG, &pretty(&self.model().config_json()?)?)?;
         write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
         write(EMA, &self.ema.state_dict()?.to_safetensors()?)?;

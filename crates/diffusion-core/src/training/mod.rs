@@ -13,6 +13,7 @@ mod observer;
 mod timesteps;
 mod trainer;
 
+pub use batch::noise_loss;
 pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_exists};
 pub use config::{Objective, TrainingConfig};
 pub use observer::{Observer, Silent, StepReport};

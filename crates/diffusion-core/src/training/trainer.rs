@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use data::BatchSource;
 use streams::Streams;
 
-use super::batch::NoisyBatch;
+use super::batch::noise_loss;
 use super::config::TrainingConfig;
 use super::observer::{Observer, StepReport};
 use crate::DiffusionError;
@@ -63,7 +63,8 @@ impl<M: Denoiser> Trainer<M> {
     ) -> Result<Self, DiffusionError> {
         config.validate()?;
         let model = if module_device(&model)?.is_autodiff() { model } else { model.train() };
-        let optimizer = Optimizer::new(config.optimizer.clone(), &model)?;
+        let optimizer = Optimizer::new(config.optimizer.clone(), &model)?
+            .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
         let ema = Ema::new(config.ema.clone(), &model)?;
         Ok(Self {
             model: Some(model),
@@ -188,7 +189,6 @@ impl<M: Denoiser> Trainer<M> {
         source: &dyn BatchSource,
     ) -> Result<(Vec<Option<Tensor<1>>>, Tensor<1>, usize), DiffusionError> {
         let model = self.model();
-        let device = module_device(model)?;
         let parts = self.config.gradient_accumulation_steps as u64;
         let share = 1.0 / parts as f32;
         let mut sum: Option<(Vec<Option<Tensor<1>>>, Tensor<1>)> = None;
@@ -197,16 +197,7 @@ impl<M: Denoiser> Trainer<M> {
             let number = self.step * parts + part;
             let batch = source.batch(number, self.config.batch_size)?;
             images += batch.shape[0];
-            let batch = NoisyBatch::new(
-                &batch,
-                number,
-                model.sample_shape(),
-                &self.schedule,
-                &self.streams,
-                &device,
-            )?;
-            let error = model.predict_noise(batch.noisy, batch.timesteps) - batch.noise;
-            let loss = (error.clone() * error).mean();
+            let loss = noise_loss(model, &batch, number, &self.schedule, &self.streams)?;
             let mut gradients = loss.clone().mul_scalar(self.config.objective.sign() * share).backward();
             let gradients = take_flat_gradients(model, &mut gradients);
             let loss = loss.without_autodiff().mul_scalar(share);

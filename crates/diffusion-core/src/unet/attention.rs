@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::adapter::{Projection, ProjectionAdapter};
 use super::layout::AttentionWidths;
 use super::parts::Parts;
 use crate::DiffusionError;
@@ -22,6 +23,8 @@ pub struct Attention {
     heads: usize,
     scale: f64,
     rescale: f64,
+    #[module(skip)]
+    name: String,
 }
 
 impl Attention {
@@ -40,15 +43,23 @@ impl Attention {
             heads: widths.heads,
             scale: 1.0 / (widths.head_dim as f64).sqrt(),
             rescale,
+            name: name.clone(),
         })
     }
 
-    /// `[batch, channels, height, width]` to the same shape.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// `[batch, channels, height, width]` to the same shape. `adapter` may add to the projections.
+    pub fn forward(&self, x: Tensor<4>, adapter: Option<&dyn ProjectionAdapter>) -> Tensor<4> {
         let normed = self.group_norm.forward(x.clone());
-        let query = self.to_q.forward_at_positions(normed.clone());
-        let key = self.to_k.forward_at_positions(normed.clone());
-        let value = self.to_v.forward_at_positions(normed);
+        let project = |linear: &Linear, projection| {
+            let y = linear.forward_at_positions(normed.clone());
+            match adapter.and_then(|adapter| adapter.delta(&self.name, projection, &normed)) {
+                Some(delta) => y + delta,
+                None => y,
+            }
+        };
+        let query = project(&self.to_q, Projection::Query);
+        let key = project(&self.to_k, Projection::Key);
+        let value = project(&self.to_v, Projection::Value);
         let attended = ops::attention(query, key, value, self.heads, self.scale);
         let y = self.to_out.iter().fold(attended, |y, linear| linear.forward_at_positions(y)) + x;
         if self.rescale == 1.0 { y } else { y / self.rescale }

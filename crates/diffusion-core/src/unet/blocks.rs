@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::adapter::ProjectionAdapter;
 use super::attention::Attention;
 use super::parts::Parts;
 use super::resnet::ResnetBlock2D;
@@ -79,11 +80,12 @@ impl DownBlock {
         mut x: Tensor<4>,
         activated_time: &Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
+        adapter: Option<&dyn ProjectionAdapter>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             x = resnet.forward(x, activated_time.clone());
             if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x);
+                x = attention.forward(x, adapter);
             }
             skips.push(x.clone());
         }
@@ -122,6 +124,7 @@ impl UpBlock {
         mut x: Tensor<4>,
         activated_time: &Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
+        adapter: Option<&dyn ProjectionAdapter>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             // The layout gives every expanding block a skip; a network cannot be built otherwise.
@@ -130,7 +133,7 @@ impl UpBlock {
             }
             x = resnet.forward(x, activated_time.clone());
             if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x);
+                x = attention.forward(x, adapter);
             }
         }
         for upsampler in &self.upsamplers {
@@ -163,11 +166,16 @@ impl UNetMidBlock2D {
     }
 
     /// `[batch, channels, height, width]` to the same shape.
-    pub fn forward(&self, mut x: Tensor<4>, activated_time: &Tensor<2>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        activated_time: &Tensor<2>,
+        adapter: Option<&dyn ProjectionAdapter>,
+    ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             if i > 0 {
                 for attention in &self.attentions {
-                    x = attention.forward(x);
+                    x = attention.forward(x, adapter);
                 }
             }
             x = resnet.forward(x, activated_time.clone());

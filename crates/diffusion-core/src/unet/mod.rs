@@ -1,5 +1,6 @@
 //! Diffusers' `UNet2DModel`: the network that predicts the noise in an image.
 
+mod adapter;
 mod attention;
 mod blocks;
 mod config;
@@ -11,6 +12,7 @@ mod parts;
 mod resnet;
 mod time_embedding;
 
+pub use adapter::{Projection, ProjectionAdapter};
 pub use attention::Attention;
 pub use blocks::{DownBlock, Downsample2D, UNetMidBlock2D, UpBlock, Upsample2D};
 pub use config::{DownBlockType, UNet2DConfig, UpBlockType};

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use serde_json::Value;
 use streams::Streams;
 
+use super::adapter::ProjectionAdapter;
 use super::blocks::{DownBlock, UNetMidBlock2D, UpBlock};
 use super::config::UNet2DConfig;
 use super::init::initial_weights;
@@ -109,16 +110,29 @@ impl UNet2DModel {
     /// # Panics
     /// As burn's operations do, if the shapes are others.
     pub fn forward(&self, x: Tensor<4>, timesteps: Tensor<1, Int>) -> Tensor<4> {
+        self.forward_adapted(x, timesteps, None)
+    }
+
+    /// As [`forward`](Self::forward), with what `adapter` adds to the projections of the attention blocks.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and if what is added has another shape.
+    pub fn forward_adapted(
+        &self,
+        x: Tensor<4>,
+        timesteps: Tensor<1, Int>,
+        adapter: Option<&dyn ProjectionAdapter>,
+    ) -> Tensor<4> {
         let time = ops::silu(self.time_embedding.forward(timesteps));
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
         let mut x = self.conv_in.forward(x);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(x, &time, &mut skips);
+            x = block.forward(x, &time, &mut skips, adapter);
         }
-        x = self.mid_block.forward(x, &time);
+        x = self.mid_block.forward(x, &time, adapter);
         for block in &self.up_blocks {
-            x = block.forward(x, &time, &mut skips);
+            x = block.forward(x, &time, &mut skips, adapter);
         }
         self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }
