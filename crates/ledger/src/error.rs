@@ -128,6 +128,26 @@ pub enum LedgerError {
         /// The first driver's process id, if it could be read.
         pid: Option<u32>,
     },
+    /// A file of the reference system without any result.
+    #[error(
+        "{path} holds no result of the reference system ({detail}); each line must be a JSON object with `remaining_idx` and `removed_idx`"
+    )]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// A file that does not say the class of every image.
+    #[error(
+        "{path} does not give the class of every image ({detail}); write one label a line, image 0 first, or a CSV with a column `class`"
+    )]
+    NotClasses {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// A text that is no run id.
     #[error("`{text}` is not a run id: it must be 64 lower-case hexadecimal digits")]
     BadRunId {

@@ -49,6 +49,7 @@ mod failure;
 mod key;
 mod publish;
 mod record;
+pub mod reference;
 mod status;
 mod store;
 
