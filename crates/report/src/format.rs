@@ -143,6 +143,12 @@ pub(crate) fn correlations(interval: Interval) -> String {
     format!("{} to {}", correlation(interval.low), correlation(interval.high))
 }
 
+/// Bytes in binary units.
+pub(crate) fn memory(bytes: u64) -> String {
+    let mib = bytes as f64 / (1u64 << 20) as f64;
+    if mib < 1023.5 { format!("{mib:.0}\u{a0}MiB") } else { format!("{:.1}\u{a0}GiB", mib / 1024.0) }
+}
+
 /// A ratio as "3.4 times".
 pub(crate) fn times(ratio: f64) -> String {
     if !ratio.is_finite() {

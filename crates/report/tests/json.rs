@@ -64,7 +64,7 @@ fn a_report_reads_back_equal_but_for_the_bytes_of_its_pictures() {
 #[test]
 fn contradictions_are_refused_by_name() {
     type Break = fn(&mut ReportData);
-    let cases: [(&str, Break); 9] = [
+    let cases: [(&str, Break); 10] = [
         ("format", |d| d.format = 99),
         ("contributors[3].name", |d| d.contributors[3].name = "  ".into()),
         ("occurs twice", |d| d.contributors[3].name = d.contributors[0].name.clone()),
@@ -77,6 +77,11 @@ fn contradictions_are_refused_by_name() {
             }
         }),
         ("names contributor 12, but there are only 12", |d| d.models.coalitions[0].members.push(12)),
+        ("comparison[\"fid\"]: names no behaviour", |d| {
+            if let Some(comparison) = &mut d.comparison {
+                comparison.methods[0].lds.insert("fid".into(), report::Estimate::NotMeasured);
+            }
+        }),
         ("help.scores: must be 12 x 12", |d| {
             if let Some(help) = &mut d.help {
                 help.scores[0].push(Number::MISSING);

@@ -145,6 +145,7 @@ fn plots_take_their_colours_from_the_page() {
 fn missing_numbers_are_called_not_measured() {
     let mut data = data();
     data.behaviors.truncate(1);
+    data.comparison = None;
     let behavior = &mut data.behaviors[0];
     for score in &mut behavior.scores {
         (score.value, score.standard_error, score.interval) = (Number::MISSING, Number::from(f64::NAN), None);
@@ -209,4 +210,18 @@ fn one_contributor_and_a_hundred_both_make_a_page() {
     }
     let page_of_one = page(&one);
     assert_eq!(page_of_one.matches("<li class=\"person\">").count(), 2);
+}
+
+#[test]
+fn compared_methods_stand_best_first_for_each_behaviour() {
+    let page = page(&data());
+    let start = page.find("Every method at the same compute").expect("the comparison");
+    let first = &page[start..];
+    let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(place("gd + Kernel SHAP") < place("TRAK") && place("TRAK") < place("retrain + Kernel SHAP"));
+    assert!(place("retrain + Kernel SHAP") < place("Pixel similarity"));
+    assert!(first.contains("311\u{a0}MiB") && first.contains("1.0 times"));
+    let mut without = data();
+    without.comparison = None;
+    assert!(!self::page(&without).contains("Every method"));
 }

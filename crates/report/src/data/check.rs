@@ -39,6 +39,18 @@ impl ReportData {
                 format!("must be {n} x {n}, one row and column a contributor")
             })?;
         }
+        if let Some(comparison) = &self.comparison {
+            let estimates =
+                comparison.ceilings.iter().chain(comparison.methods.iter().flat_map(|method| &method.lds));
+            for (key, estimate) in estimates {
+                let place = format!("comparison[\"{key}\"]");
+                require(self.behaviors.iter().any(|behavior| behavior.key == *key), &place, || {
+                    "names no behaviour of the report".into()
+                })?;
+                let outside = estimate.value().is_some_and(|value| !(-1.0..=1.0).contains(&value));
+                require(!outside, &place, || "must lie in -1..=1, as rank correlations do".into())?;
+            }
+        }
         Ok(())
     }
 

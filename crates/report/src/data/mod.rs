@@ -6,6 +6,7 @@
 
 mod behavior;
 mod check;
+mod comparison;
 mod costs;
 mod header;
 mod models;
@@ -15,6 +16,7 @@ mod provenance;
 mod trust;
 
 pub use behavior::{BehaviorReport, ContributorScore, Diagnostic, Direction, assign_ranks};
+pub use comparison::{ComparedKind, ComparedMethod, Comparison};
 pub use costs::{Costs, StageCost, StagePurpose};
 pub use header::{DatasetInfo, Header, Note, NoteLevel};
 pub use models::{CoalitionModel, Contributor, HelpMatrix, Model, Models, PrunedModel};
@@ -47,6 +49,9 @@ pub struct ReportData {
     pub models: Models,
     /// Who helps whom: scores on each contributor's held-out images, if they were measured.
     pub help: Option<HelpMatrix>,
+    /// Many methods at equal compute, if they were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     /// What it cost in time.
     pub costs: Costs,
     /// Settings, hashes, seeds and counts.

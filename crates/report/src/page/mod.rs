@@ -1,6 +1,7 @@
 //! The page: one HTML file.
 
 mod certainty;
+mod compared;
 mod contribution;
 mod cost;
 mod gallery;
@@ -43,7 +44,7 @@ pub fn render_html(data: &ReportData) -> Result<String, ReportError> {
     let sections = html! {
         (contribution::section(data, &views))
         (certainty::section(data, &views))
-        (trust::section(&views)?)
+        (trust::section(data, &views)?)
         (removal::section(data, &views)?)
         (cost::section(data, &views))
         (origin::section(data, &views))

@@ -2,14 +2,15 @@
 
 use maud::{Markup, html};
 
+use super::compared::compared;
 use super::track::Scale;
 use super::{View, panels};
 use crate::format::{NOT_MEASURED, correlation, correlations, counted, duration};
 use crate::plot::lds_scatter;
 use crate::verdict::{level, standing, standing_in_words};
-use crate::{BehaviorReport, Estimate, LdsReport, MethodLds, ReportError};
+use crate::{BehaviorReport, Estimate, LdsReport, MethodLds, ReportData, ReportError};
 
-pub(super) fn section(views: &[View<'_>]) -> Result<Markup, ReportError> {
+pub(super) fn section(data: &ReportData, views: &[View<'_>]) -> Result<Markup, ReportError> {
     let plots: Vec<Option<Markup>> = views
         .iter()
         .map(|view| match &view.behavior.lds {
@@ -17,7 +18,12 @@ pub(super) fn section(views: &[View<'_>]) -> Result<Markup, ReportError> {
             None => Ok(None),
         })
         .collect::<Result<_, _>>()?;
-    let body = panels(views, |view| body(view, plots.get(view.index).and_then(Option::as_ref)));
+    let body = panels(views, |view| {
+        html! {
+            (body(view, plots.get(view.index).and_then(Option::as_ref)))
+            @if let Some(comparison) = &data.comparison { (compared(comparison, view)) }
+        }
+    });
     Ok(super::section("trust", 3, "Can these scores be trusted?", body))
 }
 
@@ -87,7 +93,7 @@ fn methods(behavior: &BehaviorReport, lds: &LdsReport) -> Markup {
                     h3 { "Noise ceiling" }
                     (estimate(&lds.ceiling))
                     @if let Some(scale) = scale { (track(scale, &lds.ceiling, "limit", ceiling)) }
-                    p { "Retraining against retraining with another seed. No score can be expected to do better." }
+                    p { "Retraining against retraining with another seed. Scores can pass it only as far as they are less noisy than one retraining." }
                 }
             }
             p class="legend" {
@@ -98,11 +104,11 @@ fn methods(behavior: &BehaviorReport, lds: &LdsReport) -> Markup {
     }
 }
 
-fn track(scale: Scale, estimate: &Estimate, kind: &str, ceiling: Option<f64>) -> Markup {
+pub(super) fn track(scale: Scale, estimate: &Estimate, kind: &str, ceiling: Option<f64>) -> Markup {
     scale.bar(estimate.value(), estimate.interval(), kind, ceiling)
 }
 
-fn estimate(estimate: &Estimate) -> Markup {
+pub(super) fn estimate(estimate: &Estimate) -> Markup {
     html! {
         p class=(if estimate.value().is_some() { "score" } else { "score missing" }) {
             @match estimate {

@@ -55,6 +55,7 @@ pub(crate) fn report_data(findings: &Findings<'_>) -> Result<ReportData, StudyEr
         behaviors,
         models: models::models(findings)?,
         help: help(findings)?,
+        comparison: None,
         costs: costs::costs(findings)?,
         provenance: provenance::provenance(findings)?,
     })

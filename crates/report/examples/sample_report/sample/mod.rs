@@ -1,5 +1,6 @@
 //! Report data in which every field is filled, with invented numbers.
 
+mod comparison;
 mod drawings;
 
 use std::collections::BTreeMap;
@@ -130,6 +131,7 @@ pub fn sample() -> Result<ReportData, ReportError> {
                 coalition("sparsified fine-tuning", vec![0, 3, 4, 6, 9, 11], 9)?,
             ],
         },
+        comparison: Some(comparison::comparison()),
         help: Some(HelpMatrix {
             scores: (0..12)
                 .map(|i| {
