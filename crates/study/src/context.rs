@@ -1,6 +1,7 @@
 //! What every run of a study shares: images, network shape, schedule, measures and streams.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use data::{Batches, Dataset, Split};
 use diffusion_core::samplers::{SampledImages, sample};
@@ -10,13 +11,14 @@ use ledger::Value;
 use removal::Coalition;
 use streams::Streams;
 
-use crate::config::StudyConfig;
+use crate::config::{StudyConfig, UnlearnConfig};
 use crate::error::StudyError;
 use crate::measuring::{Measuring, prepare_measurer};
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::RunSettings;
 
-/// A study whose file is valid and whose images are open.
+/// A study whose file is valid and whose images are open. Clones share images and measures.
+#[derive(Clone)]
 pub struct Context {
     /// The study file.
     pub config: StudyConfig,
@@ -34,7 +36,7 @@ pub struct Context {
     pub device_name: String,
     /// Hash of images, contributors, key and resolution.
     pub data_hash: String,
-    measuring: Measuring,
+    measuring: Arc<Measuring>,
 }
 
 impl Context {
@@ -55,8 +57,15 @@ impl Context {
         let streams = Streams::new(config.seed);
         let split = dataset.split(config.data.held_out, &streams)?;
         let data_hash = dataset.content_hash()?;
-        let measuring = Measuring::new(&config, &device)?;
+        let measuring = Arc::new(Measuring::new(&config, &device)?);
         Ok(Self { config, unet, schedule, dataset, split, device, device_name, data_hash, measuring })
+    }
+
+    /// The same images, network and measures with another way to make the models of coalitions.
+    pub(crate) fn with_unlearning(&self, unlearn: UnlearnConfig) -> Self {
+        let mut context = self.clone();
+        context.config.unlearn = unlearn;
+        context
     }
 
     /// Number of contributors.

@@ -15,6 +15,7 @@ mod execute;
 mod layout;
 mod measuring;
 mod models;
+mod parts;
 mod plan;
 mod progress;
 mod records;

@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use diffusion_core::write_atomically;
-use ledger::RunId;
 use removal::Coalition;
 use report::{render_html, render_json};
 use unlearn::ParentModel;
 
 use crate::begun::begin;
 use crate::context::Context;
-use crate::driver::{Workers, execute_all};
+use crate::driver::Workers;
 use crate::error::StudyError;
 use crate::execute::measure_model;
 use crate::layout::StudyDir;
 use crate::models::{TrainedModel, full_model, pruned_model};
+use crate::parts::PartDriver;
 use crate::plan::CoalitionPlan;
 use crate::progress::Progress;
 use crate::records::{Records, reproduced};
@@ -23,7 +23,6 @@ use crate::runs::{Run, parent_of};
 use crate::samples::read_sheet;
 use crate::scores::{Evaluated, Utilities};
 use crate::similarity::mean_feature_similarity;
-use crate::status::{PlannedPart, write_plan};
 
 /// Where the retrained models that judge the scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,8 +88,15 @@ pub fn run_study(
     let models = StudyModels { full, pruned };
     let parent = models.parent().hash.clone();
 
-    let mut driver =
-        Driver { context, dir, records: &records, models: &models, options, progress, parts: Vec::new() };
+    let mut driver = PartDriver {
+        context,
+        dir,
+        records: &records,
+        parent: Some(&models.parent().model),
+        workers: options.workers,
+        progress,
+        parts: Vec::new(),
+    };
     let score_runs = plan.score_runs(n, &parent);
     let test_runs = plan.test_runs(context.config.evaluation.test_seeds);
     let baseline_runs = plan.baseline_runs();
@@ -172,44 +178,5 @@ fn counterfactual_removals(
             Ok(attribution_lds::counterfactual_removals(&primary.goodness(), fractions)?)
         }
         _ => Ok(Vec::new()),
-    }
-}
-
-struct Driver<'a> {
-    context: &'a Context,
-    dir: &'a StudyDir,
-    records: &'a Records,
-    models: &'a StudyModels,
-    options: RunOptions,
-    progress: &'a dyn Progress,
-    parts: Vec<PlannedPart>,
-}
-
-impl Driver<'_> {
-    /// Executes those of the runs that have no record, own or shipped.
-    fn run(&mut self, name: &str, runs: &[Run]) -> Result<(), StudyError> {
-        let settings = self.context.run_settings();
-        let mut own = Vec::new();
-        let mut ids: Vec<RunId> = Vec::new();
-        for run in runs {
-            let id = run.id(&settings)?;
-            if !self.records.is_shipped(id) && !ids.contains(&id) {
-                own.push(run.clone());
-                ids.push(id);
-            }
-        }
-        self.parts.push(PlannedPart { name: name.to_owned(), ids });
-        write_plan(self.dir, &self.parts)?;
-        let parent = &self.models.parent().model;
-        execute_all(
-            self.context,
-            self.dir,
-            self.records.ledger(),
-            &own,
-            Some(parent),
-            name,
-            self.options.workers,
-            self.progress,
-        )
     }
 }
