@@ -1,9 +1,11 @@
 //! The linear datamodel score.
 
+use rayon::prelude::*;
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::resample_intervals;
+use crate::bootstrap::Resample;
+use crate::interval::percentile_interval;
 use crate::observations::{mean, variance};
 use crate::test_sets::TestSets;
 use crate::{AttributionError, Bootstrap, Interval, UtilityTable};
@@ -40,8 +42,22 @@ pub struct Lds {
     pub interval: Interval,
     /// Its confidence level.
     pub level: f64,
+    /// Mean and spread of the mean score over the bootstrap's resamples.
+    pub bootstrapped: Bootstrapped,
     /// Different coalitions in all sets together.
     pub coalitions: usize,
+}
+
+/// A score over the resamples of a bootstrap, those aside in which it is undefined.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrapped {
+    /// Resamples in which it is defined.
+    pub resamples: usize,
+    /// Its mean over them; `None` if there are fewer than two.
+    pub mean: Option<f64>,
+    /// Its standard deviation over them: the standard error of the score. `None` as for the mean.
+    pub standard_error: Option<f64>,
 }
 
 /// Scores predictions against test sets. `predict` gives the predicted utility of a coalition, in any unit and up to any
@@ -70,19 +86,76 @@ pub fn lds(
     test_sets: &[UtilityTable],
     settings: &LdsSettings,
 ) -> Result<Lds, AttributionError> {
-    let tests = TestSets::new(test_sets, settings)?;
-    let predictions = tests.predictions(predict)?;
-    let scores = tests.scores(&predictions)?;
-    let (intervals, _) = resample_intervals(settings.bootstrap, settings.level, 1, |resample| {
-        let correlations = tests.resampled(&predictions, &resample.counts(tests.coalitions()))?;
-        Some(vec![100.0 * mean(&correlations)])
-    });
+    mean_lds(&[predict], &[test_sets], settings)
+}
+
+/// The mean of the scores of several behaviours, one a generated image for instance: each of `predict` is scored against
+/// the test sets in its place, and each set's score is the mean over the behaviours. The coalitions of all behaviours are
+/// resampled together.
+///
+/// # Errors
+/// As [`lds()`]; [`AttributionError::WrongLength`] if there are not as many predictions as behaviours, or if they differ in
+/// the number of test sets or in their coalitions.
+pub fn mean_lds<P: Fn(&Coalition) -> f64, T: AsRef<[UtilityTable]>>(
+    predict: &[P],
+    test_sets: &[T],
+    settings: &LdsSettings,
+) -> Result<Lds, AttributionError> {
+    let wrong = |what, found, expected| AttributionError::WrongLength { what, found, expected };
+    if predict.len() != test_sets.len() {
+        return Err(wrong("the list of predictions", predict.len(), test_sets.len()));
+    }
+    let behaviors = predict
+        .iter()
+        .zip(test_sets)
+        .map(|(predict, sets)| {
+            let tests = TestSets::new(sets.as_ref(), settings)?;
+            let predictions = tests.predictions(predict)?;
+            Ok((tests, predictions))
+        })
+        .collect::<Result<Vec<_>, AttributionError>>()?;
+    let Some((first, _)) = behaviors.first() else {
+        return Err(AttributionError::Empty { what: "behaviors to score".into() });
+    };
+    let (sets, coalitions) = (test_sets[0].as_ref().len(), first.coalitions());
+    for ((tests, _), own) in behaviors.iter().zip(test_sets) {
+        if own.as_ref().len() != sets {
+            return Err(wrong("the list of test sets of a behavior", own.as_ref().len(), sets));
+        }
+        if !tests.same_coalitions(first) {
+            return Err(wrong("the list of test coalitions of a behavior", tests.coalitions(), coalitions));
+        }
+    }
+    let scores = behaviors
+        .iter()
+        .map(|(tests, predictions)| tests.scores(predictions))
+        .collect::<Result<Vec<Vec<f64>>, _>>()?;
+    let scores: Vec<f64> =
+        (0..sets).map(|set| mean(&scores.iter().map(|by_set| by_set[set]).collect::<Vec<_>>())).collect();
+
+    let Bootstrap { resamples, .. } = settings.bootstrap;
+    let resampled = |index| {
+        let counts = Resample::new(settings.bootstrap, index).counts(coalitions);
+        let means = behaviors
+            .iter()
+            .map(|(tests, predictions)| Some(100.0 * mean(&tests.resampled(predictions, &counts)?)));
+        Some(mean(&means.collect::<Option<Vec<f64>>>()?))
+    };
+    let estimates: Vec<f64> = (0..resamples).into_par_iter().filter_map(resampled).collect();
+    let spread = variance(&estimates);
+    let bootstrapped = Bootstrapped {
+        resamples: estimates.len(),
+        mean: spread.map(|_| mean(&estimates)),
+        standard_error: spread.map(f64::sqrt),
+    };
+    let undefined = resamples - estimates.len();
     Ok(Lds {
         mean: mean(&scores),
         half_width: variance(&scores).map(|variance| 1.96 * (variance / scores.len() as f64).sqrt()),
-        interval: clamp(intervals.intervals[0]),
+        interval: clamp(percentile_interval(estimates, undefined, settings.level)),
         level: settings.level,
-        coalitions: tests.coalitions(),
+        bootstrapped,
+        coalitions,
         sets: scores,
     })
 }
@@ -155,6 +228,37 @@ mod tests {
         let few: Vec<_> = sets.iter().map(|set| set.first(15)).collect();
         let rough = lds(|c| predict_additive(&scores(12), c), &few, &LdsSettings::default()).unwrap();
         assert!(rough.interval.width() > 1.5 * score.interval.width(), "{rough:?} {score:?}");
+    }
+
+    #[test]
+    fn the_bootstrap_tells_its_mean_and_spread() {
+        let sets = test_sets(12, 100, 1, 8.0);
+        let score = lds(|c| predict_additive(&scores(12), c), &sets, &LdsSettings::default()).unwrap();
+        let Bootstrapped { resamples, mean, standard_error } = score.bootstrapped;
+        assert_eq!(resamples, 1000);
+        assert!((mean.unwrap() - score.mean).abs() < 3.0, "{score:?}");
+        // A nearly normal bootstrap: its percentile interval is about 2 * 1.96 standard errors wide.
+        let ratio = score.interval.width() / (2.0 * 1.96 * standard_error.unwrap());
+        assert!((ratio - 1.0).abs() < 0.15, "{ratio}");
+    }
+
+    #[test]
+    fn behaviours_are_averaged_set_by_set() {
+        let sets = [test_sets(12, 60, 2, 8.0), test_sets(12, 60, 2, 3.0)];
+        let settings = LdsSettings::default();
+        let predict = |c: &Coalition| predict_additive(&scores(12), c);
+        let [one, two] = [0, 1].map(|place| lds(predict, &sets[place], &settings).unwrap());
+        let both = mean_lds(&[predict, predict], &sets, &settings).unwrap();
+        for set in 0..2 {
+            assert!((both.sets[set] - (one.sets[set] + two.sets[set]) / 2.0).abs() < 1e-12);
+        }
+        assert_eq!(mean_lds(&[predict], &sets[..1], &settings).unwrap(), one);
+        assert!(both.interval.contains(both.mean), "{both:?}");
+        let fewer = [sets[0].clone(), sets[1].iter().map(|set| set.first(50)).collect()];
+        for wrong in [&fewer[..], &[sets[0].clone(), sets[1][..1].to_vec()], &sets[..1]] {
+            let error = mean_lds(&[predict, predict], wrong, &settings).unwrap_err();
+            assert!(matches!(error, AttributionError::WrongLength { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub use error::{AttributionError, Undefined};
 pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
 pub use game::{FnGame, Game};
 pub use interval::{Bootstrap, Interval, IntervalMethod, Intervals};
-pub use lds::{Lds, LdsSettings, lds};
+pub use lds::{Bootstrapped, Lds, LdsSettings, lds, mean_lds};
 pub use marginal::{add_one_in, leave_one_out};
 pub use observations::{Observations, UtilityRow, UtilityTable};
 pub use rank::{average_ranks, spearman};

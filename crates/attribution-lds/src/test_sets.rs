@@ -39,6 +39,11 @@ impl<'a> TestSets<'a> {
         self.coalitions.len()
     }
 
+    /// Whether the other sets have the same coalitions.
+    pub fn same_coalitions(&self, other: &TestSets<'_>) -> bool {
+        self.coalitions == other.coalitions
+    }
+
     /// The prediction for each coalition, those that differ by rounding only made equal.
     pub fn predictions(&self, predict: impl Fn(&Coalition) -> f64) -> Result<Vec<f64>, AttributionError> {
         let mut predictions = Vec::with_capacity(self.coalitions.len());
