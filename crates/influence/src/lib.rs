@@ -1,13 +1,21 @@
 //! Comparison methods: scores of training images, and of the contributors who supplied them, from one trained model and
 //! its samples, without making a model for any coalition.
 //!
-//! [`InfluenceMethod`] lists them with formula and source. [`similarity`] compares pixels or features.
+//! [`InfluenceMethod`] lists them with formula and source. [`similarity`] compares pixels or features. The others compare
+//! gradients: [`GradientModel`] gives the gradient of each image from one backward pass for many, and [`Projection`] makes
+//! it small.
 
 mod config;
 mod error;
+mod image_gradients;
+mod kernel;
 mod method;
+mod projection;
 pub mod similarity;
 
 pub use config::{InfluenceConfig, ProjectionKind};
 pub use error::InfluenceError;
+pub use image_gradients::{GradientModel, NoisyImages, Target};
+pub use kernel::{Kernel, gradient_similarity};
 pub use method::{Aggregate, Evidence, InfluenceMethod};
+pub use projection::Projection;

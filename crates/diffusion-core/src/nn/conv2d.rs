@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::layer_calls::{LayerCall, probed, recording};
 use super::{ops, parameter};
 use crate::{DiffusionError, StateDict};
 
@@ -40,6 +41,18 @@ impl Conv2d {
 
     /// `[batch, in, height, width]` to `[batch, out, height', width']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
+        if !recording() {
+            return ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding);
+        }
+        let y = ops::conv2d(x.clone(), self.weight.val(), self.bias.val(), self.stride, self.padding);
+        probed(y, |probe| LayerCall::Conv2d {
+            weight: self.weight.id,
+            bias: self.bias.id,
+            kernel: self.weight.lazy_shape().dims::<4>()[2],
+            stride: self.stride,
+            padding: self.padding,
+            input: x.without_autodiff(),
+            probe,
+        })
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::layer_calls::{LayerCall, probed, recording};
 use super::{ops, parameter};
 use crate::{DiffusionError, StateDict};
 
@@ -40,11 +41,31 @@ impl GroupNorm {
 
     /// `[batch, channels, height, width]` to the same shape.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if recording() {
+            return self.recorded(x);
+        }
         ops::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, false)
     }
 
     /// The norm followed by SiLU.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        if recording() {
+            return ops::silu(self.recorded(x));
+        }
         ops::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, true)
+    }
+
+    /// The norm, as a call in the recording.
+    fn recorded(&self, x: Tensor<4>) -> Tensor<4> {
+        let (groups, epsilon) = (self.groups, self.epsilon);
+        let y = ops::group_norm(x.clone(), self.weight.val(), self.bias.val(), groups, epsilon, false);
+        probed(y, |probe| LayerCall::GroupNorm {
+            weight: self.weight.id,
+            bias: self.bias.id,
+            groups,
+            epsilon,
+            input: x.without_autodiff(),
+            probe,
+        })
     }
 }

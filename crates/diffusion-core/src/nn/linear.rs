@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::layer_calls::{LayerCall, probed, recording};
 use super::{ops, parameter};
 use crate::{DiffusionError, StateDict};
 
@@ -30,11 +31,32 @@ impl Linear {
 
     /// `[rows, in]` to `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.val(), self.bias.val())
+        if !recording() {
+            return ops::linear(x, self.weight.val(), self.bias.val());
+        }
+        let y = ops::linear(x.clone(), self.weight.val(), self.bias.val());
+        probed(y, |probe| LayerCall::Linear {
+            weight: self.weight.id,
+            bias: self.bias.id,
+            input: x.without_autodiff(),
+            probe,
+        })
     }
 
     /// The same map at every position: `[batch, in, height, width]` to `[batch, out, height, width]`.
     pub fn forward_at_positions(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::linear_at_positions(x, self.weight.val(), self.bias.val())
+        if !recording() {
+            return ops::linear_at_positions(x, self.weight.val(), self.bias.val());
+        }
+        let y = ops::linear_at_positions(x.clone(), self.weight.val(), self.bias.val());
+        probed(y, |probe| LayerCall::Conv2d {
+            weight: self.weight.id,
+            bias: self.bias.id,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            input: x.without_autodiff(),
+            probe,
+        })
     }
 }

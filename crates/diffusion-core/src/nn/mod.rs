@@ -4,11 +4,13 @@
 
 mod conv2d;
 mod group_norm;
+mod layer_calls;
 mod linear;
 pub mod ops;
 
 pub use conv2d::Conv2d;
 pub use group_norm::GroupNorm;
+pub use layer_calls::{LayerCall, record_layer_calls};
 pub use linear::Linear;
 
 use burn::module::Param;
