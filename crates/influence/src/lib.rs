@@ -3,10 +3,12 @@
 //!
 //! [`InfluenceMethod`] lists them with formula and source. [`similarity`] compares pixels or features. The others compare
 //! gradients: [`GradientModel`] gives the gradient of each image from one backward pass for many, and [`Projection`] makes
-//! it small.
+//! it small, [`Kernel`] scores them, and [`GradientScorer`] does all of it.
 
 mod config;
 mod error;
+mod features;
+mod gradient_scores;
 mod image_gradients;
 mod kernel;
 mod method;
@@ -15,6 +17,8 @@ pub mod similarity;
 
 pub use config::{InfluenceConfig, ProjectionKind};
 pub use error::InfluenceError;
+pub use features::{CleanImages, even_timesteps, gradient_features};
+pub use gradient_scores::{GradientProgress, GradientScorer, ImageScores};
 pub use image_gradients::{GradientModel, NoisyImages, Target};
 pub use kernel::{Kernel, gradient_similarity};
 pub use method::{Aggregate, Evidence, InfluenceMethod};

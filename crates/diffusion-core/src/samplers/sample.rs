@@ -148,7 +148,8 @@ pub fn sample_values<M: Denoiser>(
                 }
             }
         };
-        let finished = to_vec(run_batch(&model, schedule, config, batch, streams, &mut report)?)?;
+        let finished = run_batch(&model, schedule, config, batch, streams, &mut report, &mut |_, _| Ok(()))?;
+        let finished = to_vec(finished)?;
         for (image, &index) in finished.chunks_exact(size.max(1)).zip(batch) {
             if image.iter().any(|v| !v.is_finite()) {
                 return Err(DiffusionError::NonFiniteSample { image: index });
@@ -159,7 +160,62 @@ pub fn sample_values<M: Denoiser>(
     Ok(values)
 }
 
-/// One batch from noise to image, `[batch, channels, height, width]`.
+/// The clean images that the model predicts on its way, as its sampler clips them: for each of the images of the given
+/// indices, those at the timesteps `kept`, row-major `[images, kept, channels, height, width]`.
+///
+/// # Errors
+/// As [`sample`]; [`DiffusionError::Setting`] for a timestep that the sampler does not visit.
+pub fn predicted_originals<M: Denoiser>(
+    model: &M,
+    schedule: &NoiseSchedule,
+    config: &SampleConfig,
+    indices: &[u64],
+    streams: &Streams,
+    kept: &[usize],
+    progress: &mut dyn FnMut(SampleProgress) -> ControlFlow<()>,
+) -> Result<Vec<f32>, DiffusionError> {
+    config.validate(schedule)?;
+    let visited = config.spacing.timesteps(schedule.timesteps(), config.steps)?;
+    if let Some(missing) = kept.iter().find(|timestep| !visited.contains(timestep)) {
+        return Err(DiffusionError::setting(
+            "timestep",
+            format!("is {missing}, which the sampler does not visit in {} steps", config.steps),
+        ));
+    }
+    let model = model.valid();
+    let size: usize = model.sample_shape().iter().product();
+    let mut originals = vec![0.0; indices.len() * kept.len() * size];
+    for (number, batch) in indices.chunks(config.batch_size).enumerate() {
+        let first = number * config.batch_size;
+        let mut report = |steps_done| {
+            let (images_done, images) = (first, indices.len());
+            match progress(SampleProgress { images_done, images, steps_done, steps: config.steps }) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => {
+                    Err(DiffusionError::Stopped { done: images_done, total: images, unit: "images" })
+                }
+            }
+        };
+        let mut observe = |timestep: usize, original: &Tensor<4>| {
+            for (place, _) in kept.iter().enumerate().filter(|&(_, &kept)| kept == timestep) {
+                let values = to_vec(original.clone())?;
+                for (image, values) in values.chunks_exact(size.max(1)).enumerate() {
+                    if values.iter().any(|value| !value.is_finite()) {
+                        return Err(DiffusionError::NonFiniteSample { image: batch[image] });
+                    }
+                    let start = ((first + image) * kept.len() + place) * size;
+                    originals[start..start + size].copy_from_slice(values);
+                }
+            }
+            Ok(())
+        };
+        run_batch(&model, schedule, config, batch, streams, &mut report, &mut observe)?;
+    }
+    Ok(originals)
+}
+
+/// One batch from noise to image, `[batch, channels, height, width]`. `observe` gets each timestep with the clean images
+/// predicted there.
 fn run_batch<M: Denoiser>(
     model: &M,
     schedule: &NoiseSchedule,
@@ -167,6 +223,7 @@ fn run_batch<M: Denoiser>(
     batch: &[u64],
     streams: &Streams,
     report: &mut dyn FnMut(usize) -> Result<(), DiffusionError>,
+    observe: &mut dyn FnMut(usize, &Tensor<4>) -> Result<(), DiffusionError>,
 ) -> Result<Tensor<4>, DiffusionError> {
     let device = module_device(model)?.without_autodiff();
     let [channels, height, width] = model.sample_shape();
@@ -188,7 +245,9 @@ fn run_batch<M: Denoiser>(
             noise(shape, &device, step_noise, batch)
         });
         let previous = config.sampler.previous_timestep(schedule, &timesteps, position);
-        sample = config.sampler.step(schedule, timestep, previous, sample, epsilon, added)?.prev_sample;
+        let step = config.sampler.step(schedule, timestep, previous, sample, epsilon, added)?;
+        observe(timestep, &step.pred_original)?;
+        sample = step.prev_sample;
         report(position + 1)?;
     }
     Ok(sample)
