@@ -4,12 +4,13 @@ use crate::{Coalition, RemovalError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use streams::{Streams, coin, subset, uniform};
+use streams::{Streams, coin, permutation, subset, uniform};
 
 /// How the remaining contributors of a draw are chosen, for n contributors.
 ///
 /// As text (`Display`, `FromStr`): `shapley` (or `datashapley`), `datamodel(0.5)`, `uniform`, `loo`, `add_one_in`,
-/// `none`. In serde formats: those names, and `{ datamodel = { alpha = 0.5 } }`.
+/// `none`, `shapley_paired`, `leverage`, `leverage_paired`, `permutation`, `permutation_antithetic`. In serde formats: those
+/// names, and `{ datamodel = { alpha = 0.5 } }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RemovalDistribution {
@@ -32,6 +33,23 @@ pub enum RemovalDistribution {
     AddOneIn,
     /// All contributors remain, in every draw.
     None,
+    /// Pairs: draw 2k is a draw as of [`RemovalDistribution::Shapley`], draw 2k + 1 is its complement (Covert & Lee 2021,
+    /// section 4.2). What a game has in common with its mirror image cancels within a pair. Each draw by itself has the
+    /// distribution of `shapley`, because that is the same under complements.
+    ShapleyPaired,
+    /// Size s uniform in 1..n-1, then a uniform subset of that size: the leverage scores of the rows of the Kernel SHAP
+    /// regression, which are 1 / C(n, s) (Musco & Witter 2025, "Provably accurate Shapley value estimation via leverage score
+    /// sampling", lemma 3.2). Middle sizes come more often than under `shapley`. Needs n >= 2.
+    Leverage,
+    /// As [`RemovalDistribution::Leverage`], in pairs of a coalition and its complement: Leverage SHAP.
+    LeveragePaired,
+    /// The beginnings of random orders of the contributors: draw k is the first `1 + k mod (n - 1)` contributors of order
+    /// `floor(k / (n - 1))` (Castro, Gomez & Tejada 2009). n - 1 draws in a row, with v(none) and v(all), give every
+    /// contributor one marginal contribution. Needs n >= 2.
+    Permutation,
+    /// As [`RemovalDistribution::Permutation`], where order 2j + 1 is order 2j backwards (Mitchell, Cooper, Frank & Holmes
+    /// 2022, "Sampling permutations for Shapley value estimation").
+    PermutationAntithetic,
 }
 
 /// A coalition with the distribution and index that it came from.
@@ -50,7 +68,8 @@ impl RemovalDistribution {
     /// Checks that coalitions of `n` contributors can be drawn.
     ///
     /// # Errors
-    /// No contributors, `shapley` with fewer than two, or a datamodel `alpha` that is outside of (0, 1) or keeps nobody.
+    /// No contributors, fewer than two where the distribution needs two, or a datamodel `alpha` that is outside of (0, 1) or
+    /// keeps nobody.
     pub fn validate(&self, n: usize) -> Result<(), RemovalError> {
         if let Self::Datamodel { alpha } = *self {
             check_alpha(alpha)?;
@@ -59,7 +78,7 @@ impl RemovalDistribution {
             return Err(RemovalError::NoContributors);
         }
         match *self {
-            Self::Shapley if n < 2 => {
+            _ if self.is_strictly_between() && n < 2 => {
                 Err(RemovalError::TooFewContributors { distribution: self.to_string(), n, needed: 2 })
             }
             Self::Datamodel { alpha } if datamodel_size(alpha, n) == 0 => {
@@ -72,17 +91,28 @@ impl RemovalDistribution {
     /// Draw `index` of coalitions of `n` contributors.
     ///
     /// It depends on the distribution, `n`, the seed of `streams` and `index` alone: never on how many draws are made, or
-    /// in which order. Draws are independent, so a small game repeats coalitions; see [`crate::unique_draws`].
+    /// in which order. Draws (pairs and orders, where they come in those) are independent, so a small game repeats
+    /// coalitions; see [`crate::unique_draws`].
     ///
     /// # Errors
     /// Those of [`RemovalDistribution::validate`], and an `index` of `n` or more for `loo` and `add_one_in`.
     pub fn draw(&self, n: usize, streams: &Streams, index: u64) -> Result<Draw, RemovalError> {
         self.validate(n)?;
-        let mut rng = streams.rng(&format!("removal {self}"), index);
+        let mut rng = streams.rng(&format!("removal {self}"), self.unit(n, index));
         let coalition = match *self {
-            Self::Shapley => {
+            Self::Shapley | Self::Leverage | Self::ShapleyPaired | Self::LeveragePaired => {
                 let size = pick_size(&self.size_probabilities(n)?, uniform(&mut rng));
-                Coalition::from_members(n, subset(&mut rng, n, size))?
+                let drawn = Coalition::from_members(n, subset(&mut rng, n, size))?;
+                if self.is_paired() && index % 2 == 1 { drawn.complement() } else { drawn }
+            }
+            Self::Permutation | Self::PermutationAntithetic => {
+                let a_order = (n - 1) as u64;
+                let (order_number, place) = (index / a_order, (index % a_order) as usize);
+                let mut order = permutation(&mut rng, n);
+                if *self == Self::PermutationAntithetic && order_number % 2 == 1 {
+                    order.reverse();
+                }
+                Coalition::from_members(n, order[..=place].iter().copied())?
             }
             Self::Datamodel { alpha } => {
                 Coalition::from_members(n, subset(&mut rng, n, datamodel_size(alpha, n)))?
@@ -103,12 +133,15 @@ impl RemovalDistribution {
         self.validate(n)?;
         let mut sizes = vec![0.0; n + 1];
         match *self {
-            Self::Shapley => {
+            Self::Shapley | Self::ShapleyPaired => {
                 for (size, weight) in sizes.iter_mut().enumerate().take(n).skip(1) {
                     *weight = 1.0 / (size as f64 * (n - size) as f64);
                 }
                 let total: f64 = sizes.iter().sum();
                 sizes.iter_mut().for_each(|weight| *weight /= total);
+            }
+            Self::Leverage | Self::LeveragePaired | Self::Permutation | Self::PermutationAntithetic => {
+                sizes[1..n].fill(1.0 / (n - 1) as f64);
             }
             Self::Datamodel { alpha } => sizes[datamodel_size(alpha, n)] = 1.0,
             Self::Uniform => {
@@ -140,13 +173,49 @@ impl RemovalDistribution {
         self.validate(n)?;
         let subsets = u32::try_from(n).ok().and_then(|n| 1u128.checked_shl(n)).unwrap_or(u128::MAX);
         Ok(match *self {
-            Self::Shapley if subsets == u128::MAX => subsets,
-            Self::Shapley => subsets - 2,
+            _ if self.is_strictly_between() && subsets == u128::MAX => subsets,
+            _ if self.is_strictly_between() => subsets - 2,
             Self::Datamodel { alpha } => binomial(n, datamodel_size(alpha, n)),
             Self::Uniform => subsets,
             Self::Loo | Self::AddOneIn => n as u128,
-            Self::None => 1,
+            // The distributions that draw neither nobody nor everybody were all served above.
+            _ => 1,
         })
+    }
+
+    /// Whether draws 2k and 2k + 1 are complements of each other.
+    pub fn is_paired(&self) -> bool {
+        matches!(self, Self::ShapleyPaired | Self::LeveragePaired)
+    }
+
+    /// Number of draws in a row that depend on each other, for n contributors: 2 for the paired distributions, n - 1 for
+    /// `permutation` and 2 (n - 1) for `permutation_antithetic`, else 1. A count of draws that is a multiple of this wastes
+    /// none.
+    pub fn unit_size(&self, n: usize) -> usize {
+        match self {
+            Self::ShapleyPaired | Self::LeveragePaired => 2,
+            Self::Permutation => n.saturating_sub(1).max(1),
+            Self::PermutationAntithetic => 2 * n.saturating_sub(1).max(1),
+            _ => 1,
+        }
+    }
+
+    /// Which stream draw `index` comes from.
+    fn unit(&self, n: usize, index: u64) -> u64 {
+        index / self.unit_size(n) as u64
+    }
+
+    /// Whether draws are never empty, never full, and everything else happens.
+    fn is_strictly_between(&self) -> bool {
+        matches!(
+            self,
+            Self::Shapley
+                | Self::ShapleyPaired
+                | Self::Leverage
+                | Self::LeveragePaired
+                | Self::Permutation
+                | Self::PermutationAntithetic
+        )
     }
 
     fn nth_contributor(&self, n: usize, index: u64) -> Result<usize, RemovalError> {
@@ -213,6 +282,11 @@ impl fmt::Display for RemovalDistribution {
             Self::Loo => f.write_str("loo"),
             Self::AddOneIn => f.write_str("add_one_in"),
             Self::None => f.write_str("none"),
+            Self::ShapleyPaired => f.write_str("shapley_paired"),
+            Self::Leverage => f.write_str("leverage"),
+            Self::LeveragePaired => f.write_str("leverage_paired"),
+            Self::Permutation => f.write_str("permutation"),
+            Self::PermutationAntithetic => f.write_str("permutation_antithetic"),
         }
     }
 }
@@ -228,6 +302,11 @@ impl FromStr for RemovalDistribution {
             "loo" => Self::Loo,
             "add_one_in" => Self::AddOneIn,
             "none" => Self::None,
+            "shapley_paired" => Self::ShapleyPaired,
+            "leverage" => Self::Leverage,
+            "leverage_paired" => Self::LeveragePaired,
+            "permutation" => Self::Permutation,
+            "permutation_antithetic" => Self::PermutationAntithetic,
             _ => {
                 let alpha = text.strip_prefix("datamodel(").and_then(|rest| rest.strip_suffix(')'));
                 let alpha: f64 = alpha.ok_or_else(wrong)?.trim().parse().map_err(|_| wrong())?;
@@ -241,7 +320,10 @@ impl FromStr for RemovalDistribution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use RemovalDistribution::{AddOneIn, Datamodel, Loo, None, Shapley, Uniform};
+    use RemovalDistribution::{
+        AddOneIn, Datamodel, Leverage, LeveragePaired, Loo, None, Permutation, PermutationAntithetic, Shapley,
+        ShapleyPaired, Uniform,
+    };
     use proptest::prelude::*;
 
     const STREAMS: Streams = Streams::new(11);
@@ -256,6 +338,11 @@ mod tests {
             Just(Loo),
             Just(AddOneIn),
             Just(None),
+            Just(ShapleyPaired),
+            Just(Leverage),
+            Just(LeveragePaired),
+            Just(Permutation),
+            Just(PermutationAntithetic),
         ]
     }
 
@@ -376,6 +463,50 @@ mod tests {
         assert_eq!(text(Shapley), ["12:400", "12:e7d", "12:ea2", "12:080"]);
         assert_eq!(text(Datamodel { alpha: 0.5 }), ["12:5aa", "12:3a9", "12:555", "12:e51"]);
         assert_eq!(text(Uniform), ["12:567", "12:896", "12:551", "12:cd2"]);
+        assert_eq!(text(ShapleyPaired), GOLDEN_PAIRED);
+        assert_eq!(text(Leverage), GOLDEN_LEVERAGE);
+        assert_eq!(text(Permutation), GOLDEN_PERMUTATION);
+    }
+
+    const GOLDEN_PAIRED: [&str; 4] = ["12:c80", "12:37f", "12:ff7", "12:008"];
+    const GOLDEN_LEVERAGE: [&str; 4] = ["12:f0f", "12:d3e", "12:00a", "12:008"];
+    const GOLDEN_PERMUTATION: [&str; 4] = ["12:800", "12:880", "12:881", "12:8c1"];
+
+    #[test]
+    fn pairs_are_complements() {
+        for distribution in [ShapleyPaired, LeveragePaired] {
+            for pair in 0..50 {
+                let [one, two] = [2 * pair, 2 * pair + 1]
+                    .map(|index| distribution.draw(9, &STREAMS, index).unwrap().coalition);
+                assert_eq!(one.complement(), two);
+            }
+            assert_eq!((distribution.unit_size(9), distribution.is_paired()), (2, true));
+        }
+        assert_eq!((Shapley.unit_size(9), Shapley.is_paired()), (1, false));
+    }
+
+    #[test]
+    fn orders_grow_one_by_one_and_antithetic_ones_come_backwards() {
+        let n = 7;
+        let order = |distribution: RemovalDistribution, number: u64| -> Vec<usize> {
+            let mut before = Coalition::empty(n);
+            let mut order = Vec::new();
+            for place in 0..n as u64 - 1 {
+                let draw = distribution.draw(n, &STREAMS, number * (n as u64 - 1) + place).unwrap().coalition;
+                assert!(before.members().all(|member| draw.contains(member)) && draw.len() == before.len() + 1);
+                order.extend(draw.members().filter(|&member| !before.contains(member)));
+                before = draw;
+            }
+            order.extend(before.complement().members());
+            order
+        };
+        for number in [0, 2, 8] {
+            let mut forwards = order(PermutationAntithetic, number);
+            forwards.reverse();
+            assert_eq!(forwards, order(PermutationAntithetic, number + 1));
+            assert_ne!(order(Permutation, number), order(Permutation, number + 1));
+        }
+        assert_eq!((Permutation.unit_size(n), PermutationAntithetic.unit_size(n)), (6, 12));
     }
 
     #[test]

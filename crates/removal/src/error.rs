@@ -27,7 +27,7 @@ pub enum RemovalError {
     /// Text that is not a distribution.
     #[error(
         "{text:?} is not a removal distribution: write shapley (or datashapley), datamodel(0.5), uniform, loo, \
-         add_one_in or none"
+         add_one_in, none, shapley_paired, leverage, leverage_paired, permutation or permutation_antithetic"
     )]
     DistributionText {
         /// The text that was read.

@@ -18,6 +18,7 @@ const FREE_DRAWS: u64 = 10_000;
 ///
 /// Dropping repeats changes the distribution when `count` comes near the number of coalitions there are: estimators that
 /// weigh coalitions by how often they were drawn should use [`RemovalDistribution::draw`] itself, and count a repeat twice.
+/// So should permutation sampling, which needs every beginning of an order, repeated or not.
 ///
 /// # Errors
 /// Those of [`RemovalDistribution::validate`]; [`RemovalError::NotEnoughCoalitions`] where fewer than `count` exist;
@@ -115,6 +116,14 @@ mod tests {
     }
 
     #[test]
+    fn pairs_stay_whole() {
+        let draws = unique_draws(&RemovalDistribution::LeveragePaired, 6, &STREAMS, 40).unwrap();
+        for pair in draws.chunks(2) {
+            assert_eq!(pair[0].coalition.complement(), pair[1].coalition);
+        }
+    }
+
+    #[test]
     fn skips_repeats_only() {
         let draws = unique_draws(&Shapley, 4, &STREAMS, 14).unwrap();
         let last = draws.last().unwrap().index;
@@ -133,6 +142,10 @@ mod tests {
             (Loo, 5, 5),
             (AddOneIn, 5, 5),
             (None, 5, 1),
+            (RemovalDistribution::ShapleyPaired, 4, 14),
+            (RemovalDistribution::LeveragePaired, 3, 6),
+            (RemovalDistribution::Leverage, 3, 6),
+            (RemovalDistribution::Permutation, 3, 6),
         ] {
             assert_eq!(unique_draws(&distribution, n, &STREAMS, support).unwrap().len(), support);
             let message = unique_draws(&distribution, n, &STREAMS, support + 1).unwrap_err().to_string();

@@ -78,6 +78,45 @@ fn uniform_coalitions_are_all_equally_likely() {
 }
 
 #[test]
+fn leverage_coalitions_have_uniform_sizes() {
+    // Pearson's test needs independent draws, so only the first of each pair could be counted; here they are unpaired.
+    check_coalitions(RemovalDistribution::Leverage, 6, 60_000, |size| match size {
+        0 | 6 => 0.0,
+        s => 0.2 / binomial(6, s),
+    });
+}
+
+/// In pairs and orders, too, every single draw has the distribution's size and subset probabilities: the first draws of
+/// many seeds, and the last ones of the first unit.
+#[test]
+fn every_draw_of_a_pair_or_an_order_has_the_stated_distribution() {
+    for distribution in [
+        RemovalDistribution::ShapleyPaired,
+        RemovalDistribution::LeveragePaired,
+        RemovalDistribution::Permutation,
+        RemovalDistribution::PermutationAntithetic,
+    ] {
+        let n = 4;
+        let unit = distribution.unit_size(n) as u64;
+        let seeds = 6_000;
+        let mut counts: BTreeMap<Coalition, f64> = BTreeMap::new();
+        for seed in 0..seeds {
+            // One draw a seed, at a place that goes round the unit: independent, and all places are tried.
+            let draw = distribution.draw(n, &Streams::new(seed), seed % unit).unwrap();
+            *counts.entry(draw.coalition).or_default() += 1.0;
+        }
+        let (mut observed, mut expected) = (Vec::new(), Vec::new());
+        for mask in 1..(1usize << n) - 1 {
+            let coalition = Coalition::from_members(n, (0..n).filter(|i| mask >> i & 1 == 1)).unwrap();
+            expected.push(distribution.probability(&coalition).unwrap() * seeds as f64);
+            observed.push(counts.get(&coalition).copied().unwrap_or(0.0));
+        }
+        let p = chi_square_p(&observed, &expected);
+        assert!(p > SIGNIFICANCE, "{distribution}: p = {p}");
+    }
+}
+
+#[test]
 fn shapley_sizes_of_many_contributors_have_the_exact_frequencies() {
     let (n, draws) = (40, 40_000);
     let weights: Vec<f64> = (1..n).map(|s| 1.0 / (s * (n - s)) as f64).collect();
