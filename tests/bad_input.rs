@@ -622,7 +622,7 @@ fn fewer_coalitions_than_contributors_leave_the_intervals_unbounded() {
     let (_folder, path) = game(6, &[&[0], &[3, 4]], |coalition| coalition.len() as f64);
     let judged = judge(&path);
     for source in ["closed_form", "bootstrap"] {
-        for interval in judged["shapley"][source]["intervals"].as_array().unwrap() {
+        for interval in judged["scores"][source]["intervals"].as_array().unwrap() {
             assert!(interval["lower"].is_null() && interval["upper"].is_null(), "{source}: {interval}");
         }
     }

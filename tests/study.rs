@@ -155,7 +155,7 @@ fn compare(reported: &Value, judged: &Value) {
     };
     for score in reported["scores"].as_array().unwrap() {
         let contributor = score["contributor"].as_u64().unwrap() as usize;
-        close(&judged["shapley"]["values"][contributor], score["value"].as_f64().unwrap());
+        close(&judged["scores"]["values"][contributor], score["value"].as_f64().unwrap());
     }
     let lds = &reported["lds"];
     match lds["ours"]["lds"]["status"].as_str().unwrap() {

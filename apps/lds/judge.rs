@@ -1,62 +1,160 @@
 //! Scores and LDS of one behaviour.
 
-use anyhow::Context as _;
 use attribution_lds::{
-    AttributionError, Bootstrap, KernelShap, LdsSettings, Observations, UtilityTable, lds, noise_ceiling,
+    Attribution, AttributionError, Bootstrap, Lds, LdsSettings, NoiseCeiling, UtilityTable, mean_lds,
+    noise_ceiling,
 };
-use ledger::Record;
-use serde_json::{Value, json};
-use terminal::usage;
+use removal::Coalition;
+use serde_json::{Map, Value as Json, json};
 
-use crate::Arguments;
-use crate::select::Selected;
+use crate::arguments::Arguments;
+use crate::estimate::Estimator;
+use crate::evidence::Evidence;
+use crate::utilities::{Measured, Utilities};
 
-/// Shapley values, LDS and noise ceiling as JSON.
+/// What was found for a behaviour.
+pub struct Judged {
+    /// The behaviour.
+    pub key: String,
+    /// The estimator.
+    pub estimator: Estimator,
+    /// Scores, for each image if it has a number for each.
+    pub scores: Vec<Attribution>,
+    /// Whether it has a number for each image.
+    pub by_image: bool,
+    /// LDS for each number of training coalitions, the largest last.
+    pub curve: Vec<(usize, Result<Lds, AttributionError>)>,
+    /// The noise ceiling; `None` for behaviours with a number for each image.
+    pub ceiling: Option<Result<NoiseCeiling, AttributionError>>,
+    /// What a reader should know.
+    pub warnings: Vec<String>,
+    missing: Json,
+    draws: u64,
+}
+
+/// Estimates and judges.
 ///
 /// # Errors
-/// A record without the behaviour; too few coalitions.
-pub fn judge(records: &Selected, key: &str, arguments: &Arguments) -> anyhow::Result<Value> {
-    let value = |record: &Record| {
-        record.behaviors.get(key).and_then(|value| value.scalar()).ok_or_else(|| {
-            usage(format!(
-                "record {} has no scalar behaviour `{key}`; it has {:?}",
-                record.id().short(),
-                record.behaviors.keys().collect::<Vec<_>>()
-            ))
-        })
-    };
-    let table = |list: &mut dyn Iterator<Item = (&Record, u32)>| -> anyhow::Result<UtilityTable> {
-        let mut table = UtilityTable::new(records.n);
-        for (record, times) in list {
-            table.push_times(record.key().coalition.clone(), vec![value(record)?], times)?;
+/// A behaviour that no record has; too few coalitions for the estimator.
+pub fn judge(
+    evidence: &Evidence,
+    key: &str,
+    estimator: Estimator,
+    arguments: &Arguments,
+) -> anyhow::Result<Judged> {
+    let utilities = Utilities::collect(evidence, key, arguments.n_samples)?;
+    let mut warnings = Vec::new();
+    if !utilities.missing.is_empty() {
+        warnings.push(format!("`{key}` is missing in {}; they were left out.", utilities.missing.words()));
+    }
+    let table = |rows: &[Measured<'_>], image: usize| -> Result<UtilityTable, AttributionError> {
+        let mut table = UtilityTable::new(evidence.n);
+        for (row, numbers) in rows {
+            table.push_times(row.coalition.clone(), vec![numbers[image]], row.times)?;
         }
         Ok(table)
     };
-    let mut draws = records.train.iter().map(|(record, times)| (record, *times));
-    let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
-    let observations =
-        Observations::new(table(&mut draws)?, vec![value(&records.full)?], vec![value(&records.none)?])?;
-    let estimator =
-        KernelShap { level: arguments.confidence, bootstrap: Some(bootstrap), ..KernelShap::default() };
-    let scores =
-        estimator.fit_size_adjusted(&observations).with_context(|| format!("the scores for `{key}`"))?;
-
-    let tests = records
-        .tests
-        .values()
-        .map(|list| table(&mut list.iter().map(|record| (record, 1))))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let bootstrap = Bootstrap { resamples: arguments.resamples(), seed: arguments.seed };
     let settings = LdsSettings { level: arguments.confidence, bootstrap };
-    Ok(json!({
-        "shapley": scores,
-        "warnings": scores.diagnostics.warnings(),
-        "lds": defined(lds(|coalition| scores.predict(coalition), &tests, &settings))?,
-        "noise_ceiling": defined(noise_ceiling(&tests, &settings))?,
-    }))
+    let tests = (0..utilities.images)
+        .map(|image| utilities.tests.iter().map(|set| table(set, image)).collect())
+        .collect::<Result<Vec<Vec<UtilityTable>>, _>>()?;
+
+    let mut curve = Vec::new();
+    let mut scores = Vec::new();
+    let mut draws = 0;
+    for size in sizes(utilities.train.len(), &arguments.max_train_size, &mut warnings) {
+        let train = &utilities.train[..size];
+        draws = train.iter().map(|(row, _)| u64::from(row.times)).sum();
+        let end =
+            |rows: &[Measured<'_>], image: usize| rows.iter().map(|(_, y)| y[image]).collect::<Vec<_>>();
+        let fit = |image: usize| {
+            let (full, none) = (end(&utilities.full, image), end(&utilities.none, image));
+            estimator.fit(table(train, image)?, &full, &none, arguments)
+        };
+        scores = (0..utilities.images).map(fit).collect::<anyhow::Result<Vec<_>>>().map_err(|error| {
+            error.context(format!("the behaviour `{key}` from {size} training coalitions"))
+        })?;
+        let predict: Vec<_> =
+            scores.iter().map(|fit| |coalition: &Coalition| fit.predict(coalition)).collect();
+        curve.push((size, mean_lds(&predict, &tests, &settings)));
+    }
+    for warning in scores.iter().flat_map(|fit| fit.diagnostics.warnings()) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    Ok(Judged {
+        key: key.to_owned(),
+        estimator,
+        scores,
+        by_image: utilities.by_image,
+        curve,
+        ceiling: (!utilities.by_image).then(|| noise_ceiling(&tests[0], &settings)),
+        warnings,
+        missing: utilities.missing.to_json(),
+        draws,
+    })
+}
+
+/// Numbers of training coalitions to use, in growing order.
+fn sizes(available: usize, asked: &[usize], warnings: &mut Vec<String>) -> Vec<usize> {
+    if let Some(most) = asked.iter().max().filter(|most| **most > available) {
+        warnings.push(format!("{most} training coalitions were asked for, there are {available}."));
+    }
+    let mut sizes: Vec<usize> = asked.iter().map(|size| *size.min(&available)).collect();
+    if sizes.is_empty() {
+        sizes.push(available);
+    }
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+impl Judged {
+    /// The LDS from the most training coalitions.
+    pub fn lds(&self) -> Option<&Result<Lds, AttributionError>> {
+        self.curve.last().map(|(_, lds)| lds)
+    }
+
+    /// All of it as JSON.
+    ///
+    /// # Errors
+    /// If a number has no JSON form, which none has.
+    pub fn to_json(&self) -> anyhow::Result<Json> {
+        let mut object = Map::new();
+        let mut put = |name: &str, value: Json| object.insert(name.to_owned(), value);
+        put("estimator", json!(self.estimator.name()));
+        put("training_coalitions", json!(self.curve.last().map(|(size, _)| size)));
+        put("training_draws", json!(self.draws));
+        put(
+            "scores",
+            match self.scores.as_slice() {
+                [one] if !self.by_image => serde_json::to_value(one)?,
+                several => serde_json::to_value(several)?,
+            },
+        );
+        put("warnings", json!(self.warnings));
+        put("missing", self.missing.clone());
+        if let Some(lds) = self.lds() {
+            put("lds", defined(lds)?);
+        }
+        if let Some(ceiling) = &self.ceiling {
+            put("noise_ceiling", defined(ceiling)?);
+        }
+        if self.curve.len() > 1 {
+            let points = self
+                .curve
+                .iter()
+                .map(|(size, lds)| Ok(json!({ "training_coalitions": size, "lds": defined(lds)? })));
+            put("curve", points.collect::<anyhow::Result<_>>()?);
+        }
+        Ok(object.into())
+    }
 }
 
 /// The result, or `{"undefined": "<why>"}`: an undefined number is said, never 0 or NaN.
-fn defined<T: serde::Serialize>(result: Result<T, AttributionError>) -> anyhow::Result<Value> {
+fn defined<T: serde::Serialize>(result: &Result<T, AttributionError>) -> anyhow::Result<Json> {
     match result {
         Ok(value) => Ok(serde_json::to_value(value)?),
         Err(error) => Ok(json!({ "undefined": error.to_string() })),

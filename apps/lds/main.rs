@@ -1,86 +1,76 @@
 //! `tribute-lds`: contributors' scores from records, judged by retrained models.
 
+mod arguments;
+mod database;
+mod estimate;
+mod evidence;
 mod judge;
-mod select;
+mod own;
+mod settings;
+mod table;
+mod utilities;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use serde_json::{Map, Value, json};
-use terminal::{main_with, parse, print_json, usage};
+use anyhow::Context as _;
+use ledger::reference::ReferenceDatabase;
+use serde_json::Map;
+use terminal::{main_with, parse, print_json};
 
-/// Estimate contributors' scores from records, and judge them by the linear datamodel score
-#[derive(Debug, Parser)]
-#[command(name = "tribute-lds", version)]
-struct Arguments {
-    /// Records to estimate from: a study's folder, or a JSONL file of `tribute export`
-    #[arg(long, alias = "train-db")]
-    train: PathBuf,
-    /// Records of retrained models to judge by; those of --train when left out
-    #[arg(long, alias = "test-db")]
-    test: Option<PathBuf>,
-    /// Study file that the training records come from: a coalition then counts as often as the study drew it. The folder of
-    /// a study has its own
-    #[arg(long)]
-    study: Option<PathBuf>,
-    /// Method of the training records (gd, gd_u, retrain)
-    #[arg(long, default_value = "gd")]
-    method: String,
-    /// Behaviours to score; all scalar ones when left out
-    #[arg(long = "behavior", alias = "model-behavior-key")]
-    behaviors: Vec<String>,
-    /// Use only this many training coalitions, in the order of their ids
-    #[arg(long, alias = "max-train-size")]
-    max_train_size: Option<usize>,
-    /// Repetitions of retrained models that make the test sets; all but 0 when left out
-    #[arg(long, value_delimiter = ',')]
-    test_repetitions: Option<Vec<u64>>,
-    /// Bootstrap resamples behind each interval
-    #[arg(long, alias = "num-bootstrap-iters", default_value_t = 1000)]
-    bootstrap: usize,
-    /// Coverage of the intervals
-    #[arg(long, default_value_t = 0.95)]
-    confidence: f64,
-    /// Seed of the bootstrap
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
+use arguments::Arguments;
+use estimate::Estimator;
+use evidence::Evidence;
 
 fn main() -> ExitCode {
     let arguments: Arguments = parse();
     main_with(|| {
-        if !(arguments.confidence > 0.0 && arguments.confidence < 1.0) {
-            return Err(usage(format!(
-                "--confidence is {}, must be above 0 and below 1",
-                arguments.confidence
-            )));
+        arguments.check()?;
+        let evidence = read(&arguments)?;
+        let estimator = Estimator::chosen(&arguments, evidence.reference);
+        let judged = evidence
+            .chosen_behaviors(&arguments)?
+            .iter()
+            .map(|key| judge::judge(&evidence, key, estimator, &arguments))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let mut output = evidence.summary(&arguments);
+        let mut behaviors = Map::new();
+        for behavior in &judged {
+            behaviors.insert(behavior.key.clone(), behavior.to_json()?);
         }
-        if arguments.bootstrap < 2 {
-            return Err(usage(format!("--bootstrap is {}, must be 2 or more", arguments.bootstrap)));
+        output.insert("behaviors".to_owned(), behaviors.into());
+        if !arguments.quiet {
+            tell(&evidence, &judged, &arguments);
         }
-        let records = select::Selected::read(&arguments)?;
-        let behaviors = if arguments.behaviors.is_empty() {
-            records.scalar_behaviors()
-        } else {
-            arguments.behaviors.clone()
-        };
-        if behaviors.is_empty() {
-            return Err(usage("the training records hold no scalar behaviour; name one with --behavior"));
-        }
-        let mut scored = Map::new();
-        for key in behaviors {
-            let value: Value = judge::judge(&records, &key, &arguments)?;
-            scored.insert(key, value);
-        }
-        print_json(&json!({
-            "contributors": records.n,
-            "training_coalitions": records.train.len(),
-            "training_draws": records.draws(),
-            "test_coalitions": records.test_coalitions(),
-            "test_sets": records.tests.len(),
-            "dropped_training_coalitions": records.dropped,
-            "behaviors": scored,
-        }))
+        print_json(&output.into())
     })
+}
+
+fn read(arguments: &Arguments) -> anyhow::Result<Evidence> {
+    let path = &arguments.train;
+    if path.is_file() && ReferenceDatabase::looks_like_one(path)? {
+        return database::evidence(arguments);
+    }
+    own::evidence(arguments).with_context(|| format!("the records of {}", path.display()))
+}
+
+/// Notes, warnings and the table on stderr.
+fn tell(evidence: &Evidence, judged: &[judge::Judged], arguments: &Arguments) {
+    for note in &evidence.notes {
+        eprintln!("note: {note}");
+    }
+    // What holds for several behaviours is said once.
+    let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
+    for behavior in judged {
+        let undefined = behavior.lds().and_then(|lds| lds.as_ref().err()).map(ToString::to_string);
+        for warning in behavior.warnings.iter().cloned().chain(undefined) {
+            match warnings.iter_mut().find(|(said, _)| *said == warning) {
+                Some((_, keys)) => keys.push(&behavior.key),
+                None => warnings.push((warning, vec![&behavior.key])),
+            }
+        }
+    }
+    for (warning, keys) in warnings {
+        eprintln!("warning: {}: {warning}", keys.join(", "));
+    }
+    eprintln!("{}", table::table(evidence, judged, arguments));
 }

@@ -34,12 +34,7 @@ pub struct ExportArgs {
 /// Writes the records.
 pub fn export(arguments: &ExportArgs) -> anyhow::Result<()> {
     let dir = StudyDir::new(&arguments.folder);
-    if !dir.state().is_file() {
-        return Err(terminal::usage(format!(
-            "{} holds no study (no state.json)",
-            arguments.folder.display()
-        )));
-    }
+    dir.check()?;
     let ledger = Ledger::open(dir.ledger())?;
     let keep = |record: &ledger::Record| arguments.method.as_ref().is_none_or(|m| record.key().method == *m);
     let count = match arguments.format {

@@ -170,10 +170,14 @@ impl Outcome {
         self
     }
 
-    /// What it printed, as JSON.
+    /// What it printed, as JSON, if it succeeded.
     pub fn json(self) -> Value {
-        let this = self.succeeded();
-        serde_json::from_str(&this.stdout).unwrap_or_else(|error| panic!("{error}: {}", this.stdout))
+        self.succeeded().told()
+    }
+
+    /// What it printed, as JSON.
+    pub fn told(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 

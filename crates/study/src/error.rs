@@ -99,6 +99,17 @@ pub enum StudyError {
         /// What was found.
         reason: String,
     },
+    /// A folder whose study was asked for holds none.
+    #[error(
+        "{path} holds no study: {reason}; give the folder that `tribute run` or `tribute demo` wrote its results to (its \
+         --out, `runs/<name of the study>` when left out)"
+    )]
+    NoStudyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
     /// Training, sampling or a model folder failed.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
@@ -199,6 +210,7 @@ impl StudyError {
                 | Self::Prune(_)
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
+                | Self::NoStudyFolder { .. }
                 | Self::Unlearn(unlearn::UnlearnError::NoParent { .. })
                 // The study file chooses what the images do not have.
                 | Self::Data(

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use ledger::RunId;
 
+use crate::error::StudyError;
+
 /// The folder of one study's results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StudyDir {
@@ -30,6 +32,23 @@ impl StudyDir {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Checks that the folder holds a study.
+    ///
+    /// # Errors
+    /// [`StudyError::NoStudyFolder`], saying what is missing.
+    pub fn check(&self) -> Result<(), StudyError> {
+        let reason = if !self.root.exists() {
+            "there is no such folder"
+        } else if !self.root.is_dir() {
+            "it is a file"
+        } else if !self.state().is_file() {
+            "it has no state.json"
+        } else {
+            return Ok(());
+        };
+        Err(StudyError::NoStudyFolder { path: self.root.clone(), reason: reason.to_owned() })
     }
 
     /// The normalised study file.

@@ -13,6 +13,7 @@ mod driver;
 mod error;
 mod execute;
 mod layout;
+mod matching;
 mod measuring;
 mod models;
 mod parts;
@@ -36,6 +37,9 @@ pub use context::Context;
 pub use driver::Workers;
 pub use error::StudyError;
 pub use layout::StudyDir;
+pub use matching::{
+    SettingDifference, differences_from_study, planned_runs, run_settings, setting_differences,
+};
 pub use models::{TrainedModel, fine_tune_pruned, train_full_model, unlearned_model};
 pub use plan::{Draws, draw_counts};
 pub use progress::{Progress, Silent, Task, TaskProgress, Unit};

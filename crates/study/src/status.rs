@@ -61,21 +61,11 @@ pub struct FailedRun {
 /// Reads how far the study in `dir` is; `workers` work at once.
 ///
 /// # Errors
-/// [`StudyError::NotAStudy`] if the folder holds none; damaged records.
+/// [`StudyError::NoStudyFolder`] if the folder holds none; damaged records.
 pub fn study_status(dir: &StudyDir, workers: usize) -> Result<StudyStatus, StudyError> {
-    let not_a_study = |reason: String| StudyError::NotAStudy { path: dir.root().to_owned(), reason };
-    if !dir.state().is_file() {
-        return Err(not_a_study("it has no state.json".to_owned()));
-    }
-    let parts: Vec<PlannedPart> = match fs::read(dir.plan()) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| not_a_study(format!("plan.json: {error}")))?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(StudyError::io("read", &dir.plan())(error)),
-    };
+    dir.check()?;
     let ledger = Ledger::open(dir.ledger())?;
-    let parts = parts
+    let parts = read_plan(dir)?
         .into_iter()
         .map(|part| {
             let status = ledger.status(&part.ids)?;
@@ -92,6 +82,16 @@ pub fn study_status(dir: &StudyDir, workers: usize) -> Result<StudyStatus, Study
         .collect::<Result<Vec<_>, StudyError>>()?;
     let name = dir.root().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(StudyStatus { name, parts })
+}
+
+/// Reads `plan.json`; no parts if no study was started in the folder.
+pub(crate) fn read_plan(dir: &StudyDir) -> Result<Vec<PlannedPart>, StudyError> {
+    let no_study = |reason: String| StudyError::NoStudyFolder { path: dir.root().to_owned(), reason };
+    match fs::read(dir.plan()) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| no_study(format!("plan.json: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StudyError::io("read", &dir.plan())(error)),
+    }
 }
 
 /// Writes `plan.json`.

@@ -16,7 +16,7 @@ impl Line {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Line { objects: Vec::new(), damage: Some("it is not UTF-8 text".into()) };
         };
-        let text = without_python_numbers(text);
+        let text = without_python_numbers(text.trim());
         let mut objects = Vec::new();
         for value in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
             match value {

@@ -1,0 +1,233 @@
+//! Evidence from records of Tribute: the folder of a study, or files of `tribute export`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use ledger::{Ledger, Record, RunId};
+use removal::{Coalition, RemovalDistribution};
+use serde_json::Map;
+use study::{Draws, StudyConfig, StudyDir, draw_counts, planned_runs, read_records};
+use terminal::usage;
+
+use crate::arguments::{Arguments, Distribution};
+use crate::evidence::{Evidence, Row, can_draw, share_of};
+use crate::settings::Choice;
+
+/// Reads and sorts the records.
+///
+/// # Errors
+/// Unreadable or damaged records, records of different games or settings, and missing tests.
+pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
+    let all = read(&arguments.train)?;
+    let read_other = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
+    let (tests, full, null) =
+        (read_other(&arguments.test)?, read_other(&arguments.full)?, read_other(&arguments.null)?);
+    let test_records = tests.as_ref().unwrap_or(&all);
+    let (full_records, null_records) = (full.as_ref().unwrap_or(&all), null.as_ref().unwrap_or(&all));
+    let mut notes = ignored_options(arguments);
+
+    let sources = [&all, test_records, full_records, null_records];
+    let games: BTreeSet<usize> = sources
+        .iter()
+        .flat_map(|records| records.values())
+        .map(|record| record.key().coalition.n())
+        .collect();
+    if games.len() > 1 {
+        return Err(usage(format!(
+            "the records are of games with {games:?} contributors: give those of one study"
+        )));
+    }
+    let study = study_file(arguments).map(|file| StudyConfig::read(&file)).transpose()?;
+    let own_folder = arguments.train.is_dir().then(|| StudyDir::new(&arguments.train));
+    let planned = own_folder.as_ref().map(planned_runs).transpose()?.unwrap_or_default();
+    let choice = |what, conditions| Choice { what, study: study.as_ref(), planned: &planned, conditions };
+
+    // Repetitions of a retraining are for tests.
+    let of_method = |records: &BTreeMap<RunId, Record>, method: &str| {
+        let wanted = |record: &&Record| record.key().method == method && repetition(record) == 0;
+        records.values().filter(wanted).cloned().collect::<Vec<_>>()
+    };
+    let own = of_method(&all, &arguments.method);
+    let Some(n) = own.first().map(|record| record.key().coalition.n()) else {
+        let methods: BTreeSet<&str> = all.values().map(|record| record.key().method.as_str()).collect();
+        return Err(usage(format!(
+            "{} holds no record of method `{}`; it has {methods:?}: choose one with --method",
+            arguments.train.display(),
+            arguments.method
+        )));
+    };
+    let conditions = training_conditions(arguments);
+    let own = choice("training", &conditions).of_one_setting(own, &mut notes)?;
+    let everybody =
+        if arguments.full.is_some() { of_method(full_records, &arguments.method) } else { own.clone() };
+    let full: Vec<Row> =
+        everybody.iter().filter(|record| record.key().coalition.is_full()).map(row).collect();
+    let nobody = choice("untrained", &[]).of_one_setting(of_method(null_records, "null"), &mut notes)?;
+    let none: Vec<Row> = nobody.iter().map(row).collect();
+
+    let tests: Vec<Record> = test_draws(test_records, arguments);
+    let tests = choice("test", &arguments.test_conditions).of_one_setting(tests, &mut notes)?;
+    if tests.is_empty() {
+        return Err(usage("no records of retrained test coalitions: give them with --test"));
+    }
+    let mut order: Vec<Coalition> = Vec::new();
+    let mut by_repetition: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for record in &tests {
+        if !order.contains(&record.key().coalition) {
+            order.push(record.key().coalition.clone());
+        }
+        // Padded, so that the order of texts is that of the numbers.
+        by_repetition.entry(format!("repetition {:>3}", repetition(record))).or_default().push(row(record));
+    }
+
+    let draws = if arguments.method == "retrain" { Draws::Baseline } else { Draws::Scores };
+    let counts = match &study {
+        Some(study) if same_distribution(study, arguments) => Some(draw_counts(study, n, draws)?),
+        _ => None,
+    };
+    // Without the study, nobody knows how often a coalition was drawn: each counts once.
+    let times = |record: &Record| {
+        counts.as_ref().map_or(1, |counts| counts.get(&record.key().coalition).copied().unwrap_or(0))
+    };
+    let drawn = |record: &&Record| {
+        let coalition = &record.key().coalition;
+        let possible = |distribution| can_draw(distribution, arguments.datamodel_alpha, coalition);
+        !coalition.is_full() && arguments.removal_dist.is_none_or(possible)
+    };
+    let train: Vec<Row> = own
+        .iter()
+        .filter(drawn)
+        .map(|record| Row { times: times(record), ..row(record) })
+        .filter(|row| row.times > 0)
+        .collect();
+    if train.is_empty() {
+        return Err(usage(format!(
+            "none of the records of method `{}` in {} is of a coalition that the study draws: give the study file that \
+             they come from with --study",
+            arguments.method,
+            arguments.train.display()
+        )));
+    }
+    let behaviors = scalar_behaviors(&train);
+    let mut evidence = Evidence {
+        n,
+        names: Vec::new(),
+        train,
+        full,
+        none,
+        tests: by_repetition,
+        behaviors,
+        dropped: 0,
+        reference: false,
+        notes,
+        sources: Map::new(),
+    };
+    if let Some(count) = arguments.num_test_subset {
+        evidence.limit_tests(&order, count);
+    }
+    evidence.separate()?;
+    Ok(evidence)
+}
+
+/// Options that choose lines of a reference database and have nothing to choose here.
+fn ignored_options(arguments: &Arguments) -> Vec<String> {
+    let given = [
+        ("--dataset", arguments.dataset.is_some()),
+        ("--train-exp-name", arguments.train_exp_name.is_some()),
+        ("--test-exp-name", !arguments.test_exp_name.is_empty()),
+        ("--full-exp-name", arguments.full_exp_name.is_some()),
+        ("--null-exp-name", arguments.null_exp_name.is_some()),
+        ("--by-class", arguments.by_class),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(option, _)| *option).collect();
+    if given.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} changes nothing: it chooses lines of the reference system's databases; records of Tribute are of contributors, and \
+         are told apart by their settings (--where)",
+        given.join(", ")
+    )]
+}
+
+fn training_conditions(arguments: &Arguments) -> Vec<(String, String)> {
+    let steps = arguments.gd_steps.map(|steps| ("training.steps".to_owned(), steps.to_string()));
+    arguments.conditions.iter().cloned().chain(steps).collect()
+}
+
+/// Whether the study's draws are those that the command line asks for.
+fn same_distribution(study: &StudyConfig, arguments: &Arguments) -> bool {
+    let Some(asked) = arguments.removal_dist else { return true };
+    match study.coalitions.distribution {
+        RemovalDistribution::Shapley => asked == Distribution::Shapley,
+        RemovalDistribution::Uniform => asked == Distribution::Uniform,
+        RemovalDistribution::Loo => asked == Distribution::Loo,
+        RemovalDistribution::AddOneIn => asked == Distribution::AddOneIn,
+        RemovalDistribution::Datamodel { alpha } => {
+            let same = |asked: f64| (asked - alpha).abs() < 1e-9;
+            asked == Distribution::Datamodel && arguments.datamodel_alpha.is_none_or(same)
+        }
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
+}
+
+/// Retrained models that make the test sets. Repetition 0 is the full model's own, whose coalitions are not drawn as a test.
+fn test_draws(records: &BTreeMap<RunId, Record>, arguments: &Arguments) -> Vec<Record> {
+    let wanted = |record: &&Record| {
+        let coalition = &record.key().coalition;
+        let repetition = repetition(record);
+        let of_set = match &arguments.test_repetitions {
+            Some(repetitions) => repetitions.contains(&repetition),
+            None => repetition > 0,
+        };
+        let of_size = arguments
+            .datamodel_alpha
+            .filter(|_| arguments.removal_dist != Some(Distribution::Datamodel))
+            .is_none_or(|alpha| coalition.len() == share_of(alpha, coalition.n()));
+        record.key().method == "retrain" && of_set && of_size && !coalition.is_full()
+    };
+    records.values().filter(wanted).cloned().collect()
+}
+
+fn row(record: &Record) -> Row {
+    Row {
+        coalition: record.key().coalition.clone(),
+        times: 1,
+        behaviors: record.behaviors.clone(),
+        place: format!("record {}", record.id().short()),
+    }
+}
+
+/// Behaviours that are one number in one training record or more.
+fn scalar_behaviors(train: &[Row]) -> Vec<String> {
+    let scalars =
+        train.iter().flat_map(|row| row.behaviors.iter().filter(|(_, value)| value.scalar().is_some()));
+    scalars.map(|(key, _)| key.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn repetition(record: &Record) -> u64 {
+    record.key().seeds.get("repetition").copied().unwrap_or(0)
+}
+
+/// The study that the training records come from, if it is known.
+fn study_file(arguments: &Arguments) -> Option<PathBuf> {
+    let own = || arguments.train.is_dir().then(|| StudyDir::new(&arguments.train).study_file());
+    arguments.study.clone().or_else(own)
+}
+
+fn read(path: &Path) -> anyhow::Result<BTreeMap<RunId, Record>> {
+    if path.is_file() {
+        return Ok(read_records(path)?);
+    }
+    let dir = StudyDir::new(path);
+    if !dir.state().is_file() {
+        return Err(usage(format!(
+            "{} is neither a JSONL file of records nor the folder of a study",
+            path.display()
+        )));
+    }
+    let ledger = Ledger::open(dir.ledger())?;
+    let records = ledger.iter()?.map(|record| record.map(|record| (record.id(), record)));
+    Ok(records.collect::<Result<_, _>>()?)
+}

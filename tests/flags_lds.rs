@@ -1,0 +1,379 @@
+//! Options of `tribute-lds`: the reference system's databases, and records of changed studies.
+
+mod tiny_study;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ledger::{Ledger, Record, RunKey};
+use removal::Coalition;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tiny_study::{LDS, Outcome, TRIBUTE, TinyStudy, read_json, run};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/ledger/tests/fixtures/reference");
+
+fn fixture(name: &str) -> String {
+    format!("{FIXTURES}/{name}")
+}
+
+/// The command that a user of the reference gives, with further options.
+fn reference(more: &[&str]) -> Outcome {
+    let [train, full, null, test, classes] =
+        ["train.jsonl", "full.jsonl", "null.jsonl", "test.jsonl", "classes.txt"].map(fixture);
+    let usual = [
+        ["--train_db", &train],
+        ["--train_exp_name", "sft"],
+        ["--full_db", &full],
+        ["--null_db", &null],
+        ["--test_db", &test],
+        ["--test_exp_name", "retrain"],
+        ["--dataset", "cifar20"],
+        ["--classes", &classes],
+        ["--num_bootstrap_iters", "20"],
+    ];
+    run(LDS, usual.as_flattened().iter().chain(more))
+}
+
+/// Relative to the larger of the number and 1.
+fn close(found: &Value, expected: f64, what: &str) {
+    let found = found.as_f64().unwrap_or_else(|| panic!("{what}: {found}"));
+    assert!(
+        (found - expected).abs() <= 1e-9 * expected.abs().max(1.0),
+        "{what}: {found}, expected {expected}"
+    );
+}
+
+#[test]
+fn reference_databases_give_what_numpy_and_scipy_give() {
+    let cases = read_json(Path::new(&fixture("expected.json")));
+    let cases = cases.as_array().unwrap();
+    assert!(cases.len() >= 12);
+    for case in cases {
+        let text = |name: &str| case[name].as_str().unwrap().to_owned();
+        let (distribution, behavior) = (text("removal_dist"), text("behavior"));
+        let mut more = vec!["--by_class", "--removal_dist", &distribution, "--model_behavior_key", &behavior];
+        let size = case["max_train_size"].as_u64().map(|size| size.to_string());
+        if let Some(size) = &size {
+            more.extend(["--max_train_size", size]);
+        }
+        let images = case["n_samples"].as_u64().map(|images| images.to_string());
+        if let Some(images) = &images {
+            more.extend(["--n_samples", images]);
+        }
+        let told = reference(&more).json();
+        let judged = &told["behaviors"][&behavior];
+        let what = format!("{distribution} {behavior} {size:?} {images:?}");
+        assert_eq!(told["dropped_training_coalitions"], case["dropped"], "{what}");
+        assert_eq!(judged["training_coalitions"], case["training_coalitions"], "{what}");
+        close(&judged["lds"]["mean"], case["mean"].as_f64().unwrap(), &what);
+        close(&judged["lds"]["half_width"], case["half_width"].as_f64().unwrap(), &what);
+        for (found, expected) in
+            judged["lds"]["sets"].as_array().unwrap().iter().zip(case["sets"].as_array().unwrap())
+        {
+            close(found, expected.as_f64().unwrap(), &what);
+        }
+        let scores = &judged["scores"];
+        let scores = if scores.is_array() { scores.clone() } else { json!([scores]) };
+        let expected = case["scores"].as_array().unwrap();
+        assert_eq!(scores.as_array().unwrap().len(), expected.len(), "{what}");
+        for (fit, expected) in scores.as_array().unwrap().iter().zip(expected) {
+            for (found, expected) in
+                fit["values"].as_array().unwrap().iter().zip(expected.as_array().unwrap())
+            {
+                close(found, expected.as_f64().unwrap(), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_behaviours_and_sizes_at_once_with_a_bootstrap() {
+    let options =
+        ["--by_class", "--removal_dist", "shapley", "--bootstrapped", "--max_train_size", "15", "30", "1000"];
+    let outcome = reference(&options).succeeded();
+    // A table on stderr, JSON on stdout.
+    for part in ["1.96 sd/sqrt(3)", "bootstrapped", "fid_value", "asked for, there are 5"] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+    let told = outcome.json();
+    assert_eq!(told["contributors"], 10);
+    assert_eq!(told["test_sets"], 3);
+    assert_eq!(told["test_coalitions"], 32);
+    let behaviors = told["behaviors"].as_object().unwrap();
+    assert_eq!(behaviors.len(), 6);
+    for (key, judged) in behaviors {
+        let curve = judged["curve"].as_array().unwrap();
+        assert_eq!(curve.len(), 3, "{key}");
+        assert_eq!(curve[2]["lds"], judged["lds"], "{key}");
+        let bootstrapped = &judged["lds"]["bootstrapped"];
+        assert_eq!(bootstrapped["resamples"], 20, "{key}");
+        assert!(bootstrapped["standard_error"].as_f64().unwrap() > 0.0, "{key}");
+    }
+    // The other name of a behaviour.
+    let again =
+        reference(&["--by_class", "--removal_dist", "shapley", "--model_behavior_key", "diversity_score"])
+            .json();
+    let (one, other) = (&again["behaviors"]["diversity_score"], &told["behaviors"]["entropy"]);
+    assert_eq!(one["scores"]["values"], other["scores"]["values"]);
+}
+
+#[test]
+fn torn_and_repeated_lines_are_named_and_other_experiments_left_out() {
+    let outcome =
+        reference(&["--by_class", "--removal_dist", "datashapley", "--model_behavior_key", "is"]).succeeded();
+    let train = fs::read_to_string(fixture("train.jsonl")).unwrap();
+    let lines: Vec<&str> = train.lines().collect();
+    let told = outcome.told();
+    let databases = told["databases"].as_array().unwrap();
+    let database = databases.iter().find(|d| d["path"].as_str().unwrap().ends_with("train.jsonl")).unwrap();
+    let damaged = database["damaged_lines"].as_array().unwrap();
+    assert_eq!(damaged.len(), 2);
+    for damaged in damaged {
+        let number = damaged["line"].as_u64().unwrap() as usize;
+        assert!(serde_json::from_str::<Value>(lines[number - 1]).is_err(), "line {number} is whole");
+        assert!(outcome.stderr.contains(&format!("line {number} (it is torn")), "{}", outcome.stderr);
+    }
+    let repeated = database["repeated_lines"].as_array().unwrap();
+    assert_eq!(
+        repeated.iter().map(|r| r["line"].as_u64().unwrap() as usize).collect::<Vec<_>>(),
+        [lines.len() - 1, lines.len()]
+    );
+    assert_eq!((&repeated[0]["same_results"], &repeated[1]["same_results"]), (&json!(true), &json!(false)));
+    assert!(outcome.stderr.contains("with other results"), "{}", outcome.stderr);
+    // The line with NaN, and the two draws that are test coalitions.
+    assert!(outcome.stderr.contains("`is` is missing in 1 training record: "), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("2 of 57 training coalitions are test coalitions, too"),
+        "{}",
+        outcome.stderr
+    );
+    let missing = told["behaviors"]["is"]["missing"].as_array().unwrap();
+    assert_eq!(missing.len(), 1);
+    let place = missing[0]["place"].as_str().unwrap();
+    let number: usize = place.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(lines[number - 1].contains("\"is\": NaN"), "{place}");
+    assert!(told["training_lines_of_other_experiments"].as_u64().unwrap() > 50);
+}
+
+#[test]
+fn lines_that_must_not_be_mixed_are_refused_by_name() {
+    let shapley = ["--by_class", "--removal_dist", "shapley"];
+    let [train, test] = ["train.jsonl", "test.jsonl"].map(fixture);
+    // Without choosing: several experiments, several distributions.
+    run(LDS, ["--train_db", &train, "--test_db", &test])
+        .refused(2, &["`exp_name` is sft", "trial", "--train-exp-name"]);
+    run(LDS, ["--train_db", &train, "--test_db", &test, "--train_exp_name", "sft"])
+        .refused(2, &["`removal_dist`", "shapley", "loo", "--removal-dist"]);
+    // Steps: the reference's default among several, and said.
+    let outcome = reference(&shapley).succeeded();
+    assert!(outcome.stderr.contains("`gd_steps` is 1000, the default; others are"), "{}", outcome.stderr);
+    reference(&[&shapley[..], &["--gd_steps", "2000"]].concat())
+        .refused(2, &["no training line whose `gd_steps` is 2000", "500"]);
+    reference(&[&shapley[..], &["--method", "lora"]].concat()).refused(2, &["`method` is lora", "it is gd"]);
+    reference(&["--removal_dist", "uniform"]).refused(2, &["`removal_dist` is uniform", "datamodel"]);
+    // Settings without an option of their own.
+    let folder = tempfile::tempdir().unwrap();
+    let mixed = folder.path().join("mixed.jsonl");
+    let text = fs::read_to_string(&train).unwrap();
+    let (first, rest) = text.split_at(text.len() / 2);
+    fs::write(&mixed, first.replace("\"pruning_ratio\": 0.3", "\"pruning_ratio\": 0.5") + rest).unwrap();
+    let mixed = mixed.display().to_string();
+    let [classes, full, null] = ["classes.txt", "full.jsonl", "null.jsonl"].map(fixture);
+    let databases = ["--train_db", &mixed, "--test_db", &test, "--full_db", &full, "--null_db", &null];
+    let mut again = [&databases[..], &shapley, &["--train_exp_name", "sft", "--classes", &classes]].concat();
+    run(LDS, &again).refused(2, &["`pruning_ratio` is 0.3", "0.5", "--where pruning_ratio=VALUE"]);
+    again.extend(["--where", "pruning_ratio=0.3"]);
+    assert!(run(LDS, &again).json()["training_coalitions"].as_u64().unwrap() > 10);
+}
+
+#[test]
+fn classes_that_do_not_fit_are_refused() {
+    let train = fixture("train.jsonl");
+    run(LDS, ["--train_db", &train, "--by_class"]).refused(2, &["--classes FILE"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let text = fs::read_to_string(fixture("classes.txt")).unwrap();
+    let short = file("short.txt", &text[..text.len() / 2]);
+    let reversed: Vec<&str> = text.lines().rev().collect();
+    let reversed = file("reversed.txt", &reversed.join("\n"));
+    for (classes, part) in
+        [(short, "it is of 30 images, the classes are of 15"), (reversed, "only a part of class")]
+    {
+        let [test, full] = ["test.jsonl", "full.jsonl"].map(fixture);
+        let usual =
+            ["--train_exp_name", "sft", "--removal_dist", "shapley", "--by_class", "--test_db", &test];
+        let arguments = [
+            &["--train_db", &train, "--full_db", &full, "--null_db", &full, "--classes", &classes],
+            &usual[..],
+        ];
+        run(LDS, arguments.concat()).refused(2, &["train.jsonl line", part]);
+    }
+    // Without classes, the images are the contributors: fewer coalitions than unknowns, which is said.
+    let [test, full, null] = ["test.jsonl", "full.jsonl", "null.jsonl"].map(fixture);
+    let usual = ["--train_exp_name", "sft", "--removal_dist", "shapley", "--behavior", "entropy"];
+    let databases = ["--train_db", &train, "--test_db", &test, "--full_db", &full, "--null_db", &null];
+    let outcome = run(LDS, [&databases[..], &usual].concat()).succeeded();
+    assert!(
+        outcome.stderr.contains("one choice of many") && outcome.stderr.contains("unbounded"),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.told()["contributors"], 30);
+}
+
+#[test]
+fn missing_endpoints_and_too_few_tests_are_said() {
+    let [train, test, classes] = ["train.jsonl", "test.jsonl", "classes.txt"].map(fixture);
+    let usual = [
+        "--train_db",
+        &train,
+        "--test_db",
+        &test,
+        "--train_exp_name",
+        "sft",
+        "--by_class",
+        "--classes",
+        &classes,
+    ];
+    let with = |more: &[&str]| run(LDS, usual.iter().chain(more));
+    with(&["--removal_dist", "shapley"]).refused(2, &["no record of everybody", "--full"]);
+    // A datamodel needs neither end.
+    let judged = with(&["--removal_dist", "datamodel", "--behavior", "entropy"]).json();
+    assert_eq!(judged["behaviors"]["entropy"]["estimator"], "datamodel");
+    let one =
+        with(&["--removal_dist", "datamodel", "--behavior", "entropy", "--num_test_subset", "1"]).succeeded();
+    assert!(one.stderr.contains("a correlation needs at least 3"), "{}", one.stderr);
+    assert!(one.told()["behaviors"]["entropy"]["lds"]["undefined"].is_string());
+    with(&["--removal_dist", "datamodel", "--behavior", "charm"]).refused(2, &["`charm`", "entropy"]);
+    with(&["--removal_dist", "datamodel", "--num_test_subset", "0"]).refused(2, &["--num-test-subset is 0"]);
+    with(&["--removal_dist", "datamodel", "--datamodel_alpha", "1.5"]).refused(2, &["below 1"]);
+}
+
+// ------------------------------------------------------------------------------------------------ Records of Tribute
+
+/// Records in a file: a game of 4 contributors, some of whose records lack `charm`.
+fn game(utility: impl Fn(&Coalition) -> f64, lacking: &[&[usize]]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
+    let of = |members: &[usize]| Coalition::from_members(4, members.iter().copied()).unwrap();
+    let lacking: Vec<Coalition> = lacking.iter().map(|members| of(members)).collect();
+    let put = |method: &str, coalition: Coalition, repetition: u64| {
+        let value = utility(&coalition);
+        let name = if method == "gd" && lacking.contains(&coalition) { "other" } else { "charm" };
+        let key = RunKey::new(method, coalition).seed("repetition", repetition);
+        ledger.put(&Record::new(key).unwrap().behavior(name, value)).unwrap();
+    };
+    put("null", Coalition::empty(4), 0);
+    put("gd", Coalition::full(4), 0);
+    for draw in [&[0usize] as &[usize], &[1], &[2], &[3], &[0, 1, 2], &[1, 2, 3], &[0, 1]] {
+        put("gd", of(draw), 0);
+    }
+    for test in [&[0usize, 1] as &[usize], &[1, 2], &[0, 2], &[2, 3]] {
+        put("retrain", of(test), 1);
+        put("retrain", of(test), 2);
+    }
+    let path = folder.path().join("records.jsonl");
+    ledger.export_jsonl(&path, |_| true).unwrap();
+    (folder, path)
+}
+
+fn additive(coalition: &Coalition) -> f64 {
+    coalition.members().map(|member| (member + 1) as f64).sum()
+}
+
+#[test]
+fn records_that_lack_a_behaviour_are_counted_and_named() {
+    let (_folder, path) = game(additive, &[&[1], &[0, 1, 2]]);
+    let path = path.display().to_string();
+    let outcome = run(LDS, ["--train", &path, "--behavior", "charm", "--bootstrap", "50"]).succeeded();
+    assert!(
+        outcome.stderr.contains("`charm` is missing in 2 training records: record "),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("1 of 7 training coalitions are test coalitions, too"),
+        "{}",
+        outcome.stderr
+    );
+    let told = outcome.told();
+    assert_eq!(told["dropped_training_coalitions"], 1);
+    let charm = &told["behaviors"]["charm"];
+    assert_eq!(charm["training_coalitions"], 4);
+    assert_eq!(charm["missing"].as_array().unwrap().len(), 2);
+    let quiet = run(LDS, ["--train", &path, "--behavior", "charm", "--bootstrap", "50", "-q"]).succeeded();
+    assert_eq!(quiet.stderr, "");
+    assert_eq!(quiet.stdout, outcome.stdout);
+    run(LDS, ["--train", &path, "--behavior", "charms"]).refused(2, &["`charms`", "charm"]);
+}
+
+#[test]
+fn estimators_agree_on_an_additive_game() {
+    let (_folder, path) = game(additive, &[]);
+    let path = path.display().to_string();
+    for estimator in ["shapley", "size-adjusted-shapley", "banzhaf", "aoi"] {
+        let judged = run(LDS, ["--train", &path, "--estimator", estimator, "--bootstrap", "50"]).json();
+        let charm = &judged["behaviors"]["charm"];
+        assert_eq!(charm["estimator"], estimator);
+        for (place, value) in charm["scores"]["values"].as_array().unwrap().iter().enumerate() {
+            close(value, (place + 1) as f64, estimator);
+        }
+        close(&charm["lds"]["mean"], 100.0, estimator);
+    }
+    run(LDS, ["--train", &path, "--estimator", "loo"]).refused(1, &["missing for contributors"]);
+}
+
+#[test]
+fn records_of_a_changed_study_are_not_mixed() {
+    let study = TinyStudy::new();
+    study.complete("out", &[]);
+    let out = study.path("out").display().to_string();
+    let before = run(LDS, ["--train", &out, "--bootstrap", "20"]).json();
+
+    // Another length of fine-tuning, and started again in the same folder.
+    let text = fs::read_to_string(study.file()).unwrap();
+    assert_eq!(text.matches("parent = \"pruned\"\nsteps = 2").count(), 1);
+    fs::write(study.file(), text.replace("parent = \"pruned\"\nsteps = 2", "parent = \"pruned\"\nsteps = 3"))
+        .unwrap();
+    study.complete("out", &[]);
+    let outcome = run(LDS, ["--train", &out, "--bootstrap", "20"]).succeeded();
+    let changed = outcome.told();
+    assert!(outcome.stderr.contains("training.steps is 2, there 3"), "{}", outcome.stderr);
+    assert_eq!(changed["training_draws"], before["training_draws"]);
+    let scores = |told: &Value| told["behaviors"]["colourfulness"]["scores"]["values"].clone();
+    assert_ne!(scores(&changed), scores(&before));
+    // Those before, by name.
+    for choice in [&["--where", "training.steps=2"] as &[&str], &["--gd_steps", "2"]] {
+        let again = run(LDS, ["--train", &out, "--bootstrap", "20"].iter().chain(choice)).json();
+        assert_eq!(scores(&again), scores(&before), "{choice:?}");
+    }
+    run(LDS, ["--train", &out, "--gd_steps", "7"])
+        .refused(2, &["no training record has training.steps = 7", "2, 3"]);
+
+    // In a file without its study, nobody knows which are meant.
+    let file = study.path("all.jsonl").display().to_string();
+    run(TRIBUTE, ["export", &out, "-o", &file]).succeeded();
+    run(LDS, ["--train", &file])
+        .refused(2, &["training.steps is 2 (", "or 3 (", "must not be mixed", "--where NAME=VALUE"]);
+    let chosen = run(
+        LDS,
+        ["--train", &file, "--where", "training.steps=3", "--study", &study.file().display().to_string()],
+    );
+    assert_eq!(scores(&chosen.json()), scores(&changed));
+}
+
+#[test]
+fn a_folder_without_a_study_is_met_with_the_right_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere").display().to_string();
+    let advice = ["nowhere", "there is no such folder", "`tribute run`", "--out"];
+    run(TRIBUTE, ["status", &nowhere]).refused(2, &advice);
+    run(TRIBUTE, ["export", &nowhere, "-o", "x.jsonl"]).refused(2, &advice);
+    assert!(!Path::new(&nowhere).exists());
+    let empty = folder.path().display().to_string();
+    let refused = run(TRIBUTE, ["status", &empty]).refused(2, &["no state.json", "`tribute run`"]);
+    assert!(!refused.stderr.contains("empty or new folder"), "{}", refused.stderr);
+}
