@@ -158,8 +158,9 @@ fn unknown_flag_values_and_absent_devices_are_refused() {
     run(LDS, ["--train", &out, "--confidence", "1"]).refused(2, &["--confidence is 1", "below 1"]);
     run(LDS, ["--train", &out])
         .refused(2, &[&out, "neither a JSONL file of records nor the folder of a study"]);
-    run(TRIBUTE, ["status", &out]).refused(2, &[&out, "state.json"]);
-    run(TRIBUTE, ["export", &out, "-o", &format!("{out}.jsonl")]).refused(2, &[&out, "state.json"]);
+    run(TRIBUTE, ["status", &out]).refused(2, &[&out, "there is no such folder"]);
+    run(TRIBUTE, ["export", &out, "-o", &format!("{out}.jsonl")])
+        .refused(2, &[&out, "there is no such folder"]);
     assert_eq!(files_below(study.file().parent().unwrap()), [study.file()]);
 }
 
