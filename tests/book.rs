@@ -179,6 +179,7 @@ fn every_command_of_the_book_works() {
         "tribute-sample",
         "tribute-measure",
         "tribute-lds",
+        "tribute-influence",
     ] {
         assert!(programs.contains(program), "the book never runs {program}");
     }

@@ -52,8 +52,7 @@ pub enum InfluenceError {
     },
     /// A row of zeros where a direction is needed.
     #[error(
-        "{what} of image {image} are all zero, so that their direction is undefined; \
-         choose another method, or another extractor"
+        "{what} of image {image} are all zero, so that their direction is undefined; choose another method"
     )]
     NoDirection {
         /// The array.

@@ -6,19 +6,19 @@ use crate::InfluenceError;
 
 /// The mean over `samples` (rows) of each of `images`' cosine similarity to them.
 ///
-/// With unit rows the mean over pairs is the product with the mean: `u(z)' mean_s u(s)`.
+/// With unit rows the mean over pairs is the product with the mean: `u(z)' mean_s u(s)`. A row of zeros, such as the pixels
+/// of a black image, has similarity 0 to every other, as in scikit-learn.
 ///
 /// # Errors
-/// No rows, rows of different lengths, NaN or infinities; [`InfluenceError::NoDirection`] for a row of zeros. `what`
-/// names the rows in messages.
+/// No rows, rows of different lengths, NaN or infinities. `what` names the rows in messages.
 pub fn mean_cosine(
     images: &Array2<f32>,
     samples: &Array2<f32>,
     what: &'static str,
 ) -> Result<Vec<f64>, InfluenceError> {
     check(images, samples, what)?;
-    let images = unit_rows(images, what)?;
-    let samples = unit_rows(samples, what)?;
+    let images = unit_rows(images);
+    let samples = unit_rows(samples);
     let mean = samples.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(images.ncols()));
     Ok(images.dot(&mean).to_vec())
 }
@@ -78,13 +78,10 @@ fn check(images: &Array2<f32>, samples: &Array2<f32>, what: &'static str) -> Res
     Ok(())
 }
 
-fn unit_rows(rows: &Array2<f32>, what: &'static str) -> Result<Array2<f64>, InfluenceError> {
+fn unit_rows(rows: &Array2<f32>) -> Array2<f64> {
     let rows = rows.mapv(f64::from);
-    let norms = rows.map_axis(Axis(1), |row| row.dot(&row).sqrt());
-    if let Some(image) = norms.iter().position(|&norm| norm == 0.0) {
-        return Err(InfluenceError::NoDirection { what, image });
-    }
-    Ok(rows / norms.insert_axis(Axis(1)))
+    let norms = rows.map_axis(Axis(1), |row| row.dot(&row).sqrt().max(f64::MIN_POSITIVE));
+    rows / norms.insert_axis(Axis(1))
 }
 
 #[cfg(test)]
@@ -112,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_direction_or_numbers_are_named() {
+    fn rows_without_numbers_are_named_and_zeros_are_like_nothing() {
         let samples = array![[1.0f32, 0.0]];
         let message =
             |images: Array2<f32>| mean_cosine(&images, &samples, "features").unwrap_err().to_string();
-        assert!(message(array![[1.0, 0.0], [0.0, 0.0]]).contains("image 1 are all zero"));
+        assert_eq!(mean_cosine(&array![[0.0, 0.0]], &samples, "features").unwrap(), [0.0]);
         assert!(message(array![[f32::NAN, 0.0]]).contains("NaN"));
         assert!(message(Array2::zeros((0, 2))).contains("training images"));
         assert!(message(array![[1.0, 0.0, 0.0]]).contains("3 are needed"));

@@ -119,6 +119,9 @@ pub enum StudyError {
     /// Measuring failed.
     #[error(transparent)]
     Behavior(#[from] behavior::BehaviorError),
+    /// A comparison method failed.
+    #[error(transparent)]
+    Influence(#[from] influence::InfluenceError),
     /// Records cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] ledger::LedgerError),
@@ -212,6 +215,11 @@ impl StudyError {
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }
                 | Self::Unlearn(unlearn::UnlearnError::NoParent { .. })
+                | Self::Influence(
+                    influence::InfluenceError::UnknownMethod { .. }
+                        | influence::InfluenceError::Parameter { .. }
+                        | influence::InfluenceError::Singular { .. }
+                )
                 // The study file chooses what the images do not have.
                 | Self::Data(
                     DataError::Key { .. }

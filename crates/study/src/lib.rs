@@ -6,6 +6,7 @@
 //!
 //! Files are in a [`StudyDir`]. Nothing is printed: an application passes a [`Progress`].
 
+mod baseline_scores;
 mod begun;
 mod config;
 mod context;
@@ -24,11 +25,11 @@ mod reporting;
 mod runs;
 mod samples;
 mod scores;
-mod similarity;
 mod stages;
 mod status;
 mod study;
 
+pub use baseline_scores::{MethodScores, baseline_scores};
 pub use config::{
     CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset,
     Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,

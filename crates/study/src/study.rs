@@ -7,6 +7,7 @@ use removal::Coalition;
 use report::{render_html, render_json};
 use unlearn::ParentModel;
 
+use crate::baseline_scores::mean_feature_similarity;
 use crate::begun::begin;
 use crate::context::Context;
 use crate::driver::Workers;
@@ -22,7 +23,6 @@ use crate::reporting::{Findings, Summary, report_data};
 use crate::runs::{Run, parent_of};
 use crate::samples::read_sheet;
 use crate::scores::{Evaluated, Utilities};
-use crate::similarity::mean_feature_similarity;
 
 /// Where the retrained models that judge the scores come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use behavior::Behavior;
 use diffusion_core::schedule::NoiseScheduleConfig;
 use diffusion_core::training::TrainingConfig;
+use influence::InfluenceConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StudyError;
@@ -64,6 +65,13 @@ pub struct StudyConfig {
     pub sample: SamplingConfig,
     /// How the scores are judged.
     pub evaluation: EvaluationConfig,
+    /// The comparison methods that work on gradients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub influence: InfluenceConfig,
+}
+
+fn is_default(influence: &InfluenceConfig) -> bool {
+    *influence == InfluenceConfig::default()
 }
 
 fn default_weights() -> PathBuf {
@@ -145,6 +153,7 @@ impl StudyConfig {
         self.unlearn.validate()?;
         self.coalitions.validate()?;
         self.sample.validate(&schedule)?;
+        self.influence.validate(schedule.timesteps())?;
         self.evaluation.validate()
     }
 }
