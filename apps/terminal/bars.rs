@@ -44,6 +44,8 @@ impl Progress for Bars {
             Unit::Steps => "steps",
             Unit::Images => "images",
             Unit::Runs => "runs",
+            Unit::Timesteps => "timesteps",
+            Unit::Ratios => "ratios",
         };
         let template =
             format!("{{prefix:34!}} [{{bar:24}}] {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{msg}}");

@@ -2,6 +2,8 @@
 
 use diffusion_core::DiffusionError;
 
+use crate::Importance;
+
 /// Every error of `sparsify`. Each message says what was wrong, where, and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +25,59 @@ pub enum SparsifyError {
         given: String,
         /// The names there are.
         known: String,
+    },
+
+    /// A threshold outside its range.
+    #[error(
+        "threshold {given} must be 0 or more and below 1; 0.05 stops adding up gradients at the first timestep whose loss \
+         is under a twentieth of the largest"
+    )]
+    Threshold {
+        /// The text or number given.
+        given: String,
+    },
+
+    /// A number of steps that is not possible.
+    #[error("{given} iterative steps are not possible: give {allowed}")]
+    IterativeSteps {
+        /// The number given.
+        given: u32,
+        /// What is possible.
+        allowed: &'static str,
+    },
+
+    /// A scope that is none.
+    #[error("unknown scope `{given}`; use `group` to rank each group's channels by themselves, or `global`")]
+    UnknownScope {
+        /// The text given.
+        given: String,
+    },
+
+    /// An importance without the gradients that it ranks by.
+    #[error("`{importance}` ranks channels by gradients of the loss on images, but none were given")]
+    NoGradients {
+        /// The importance.
+        importance: Importance,
+    },
+
+    /// Images from which no gradients can be taken.
+    #[error("{what} of {given} cannot be pruned by: {right}")]
+    Calibration {
+        /// What does not fit.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// What would be right.
+        right: String,
+    },
+
+    /// The loss whose gradients are added up is not a number.
+    #[error("the loss at timestep {timestep} is {value}; a network that has diverged cannot be pruned")]
+    Loss {
+        /// The timestep.
+        timestep: usize,
+        /// The loss.
+        value: f32,
     },
 
     /// A weight is NaN or infinite, so channels cannot be ranked.
@@ -68,4 +123,20 @@ pub enum SparsifyError {
     /// Architecture and weights that do not fit together, or are not right in themselves.
     #[error(transparent)]
     Model(#[from] DiffusionError),
+}
+
+impl SparsifyError {
+    /// Whether the cause is a setting, not a network, a file or a device.
+    pub fn is_about_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Ratio { .. }
+                | Self::Threshold { .. }
+                | Self::IterativeSteps { .. }
+                | Self::UnknownScope { .. }
+                | Self::UnknownImportance { .. }
+                | Self::NoGradients { .. }
+                | Self::Calibration { .. }
+        )
+    }
 }

@@ -3,9 +3,10 @@
 //! Channels of different layers hang together: a convolution cannot lose an output channel unless its readers lose the
 //! input, and where outputs are added, all summands must lose the same one. [`DependencyGraph`] finds these groups,
 //! [`Importance`] scores the channels of each, [`Plan`] says which ones stay, and [`surgery`] cuts architecture and
-//! weights accordingly. All of it works on names and arrays ([`UNet2DConfig`] and [`StateDict`]); nothing runs the
-//! network and nothing needs a device. The pruned architecture is data: it lives in the configuration's
-//! `pruned_channels`, so that a pruned model is a model folder like any other, and can be pruned again.
+//! weights accordingly; [`prune()`] does so in one or several steps. All of it works on names and arrays
+//! ([`UNet2DConfig`] and [`StateDict`]) without a device. Only the gradients that some importances rank by need one: they are
+//! arrays, too, and come from [`accumulate_gradients`] or from anywhere else. The pruned architecture is data: it lives in
+//! the configuration's `pruned_channels`, so that a pruned model is a model folder like any other, and can be pruned again.
 //!
 //! The method is that of Fang et al. 2023, "DepGraph: Towards Any Structural Pruning" (<https://arxiv.org/abs/2301.12900>),
 //! and keeps the channels that its library Torch-Pruning keeps.
@@ -33,19 +34,30 @@
 //! [`StateDict`]: diffusion_core::StateDict
 
 mod error;
+mod gradients;
 mod graph;
 mod importance;
 mod kept;
 mod plan;
+mod prune;
 mod ratio;
 mod report;
+mod selection;
+mod settings;
 mod surgery;
+mod threshold;
 
 pub use error::SparsifyError;
+pub use gradients::{
+    AccumulatedGradients, CalibrationBatch, TimestepLoss, accumulate_gradients, spread_timesteps,
+};
 pub use graph::{DependencyGraph, Group, Side, Slice};
-pub use importance::Importance;
+pub use importance::{Evidence, Importance};
 pub use kept::KeptChannels;
-pub use plan::{GroupPlan, Plan, PruningSettings, Rounding};
+pub use plan::{GroupPlan, Plan};
+pub use prune::{Gradients, Pruned, prune};
 pub use ratio::Ratio;
 pub use report::{NetworkSize, PruningReport};
+pub use settings::{PruningSettings, Rounding, Scope};
 pub use surgery::surgery;
+pub use threshold::{Threshold, stopping_step};

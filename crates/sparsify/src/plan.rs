@@ -2,66 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use diffusion_core::{StateDict, UNet2DConfig};
+use diffusion_core::UNet2DConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::{DependencyGraph, Group, Importance, KeptChannels, Ratio, SparsifyError};
-
-/// How many channels of a group a ratio removes, where the group has blocks and the number is not whole.
-///
-/// With `C` channels in `B` blocks and the ratio `r`, each block loses
-/// * up: `C/B - floor(C/B (1 - r))` channels, so never less than the ratio says;
-/// * down: `floor((C - floor(C (1 - r))) / B)`, so in a group of several blocks never more, and often none.
-///
-/// Where this would take all channels of a group, the group stays whole (see [`Plan::whole_groups`]).
-///
-/// Blocks are small where groups are many: with 128 channels and 32 norm groups, a block has four channels and the ratio
-/// 0.3 removes two of them when rounded up (50 %), one when rounded down (25 %). The network for CIFAR thus goes from
-/// 35.75 M parameters to 13.95 M (up) or 19.85 M (down) at 0.3.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rounding {
-    /// As Torch-Pruning does since 1.4.
-    #[default]
-    Up,
-    /// As Torch-Pruning did before 1.4; gives the sizes that papers of 2023 and 2024 report.
-    Down,
-}
-
-impl Rounding {
-    /// How many channels each block of the group loses.
-    fn removed_per_block(self, channels: usize, blocks: usize, ratio: Ratio) -> usize {
-        let size = channels / blocks;
-        // Truncation of the product in double precision, as Python computes `int(n * (1 - ratio))`.
-        let kept = |n: usize| (n as f64 * (1.0 - ratio.get())) as usize;
-        let removed = match self {
-            Rounding::Up => size - kept(size),
-            Rounding::Down => (channels - kept(channels)) / blocks,
-        };
-        if removed == size { 0 } else { removed }
-    }
-}
-
-/// What to prune by.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PruningSettings {
-    /// The fraction of channels to remove from each group.
-    pub ratio: Ratio,
-    /// What ranks the channels.
-    #[serde(default)]
-    pub importance: Importance,
-    /// What to do with fractions of channels.
-    #[serde(default)]
-    pub rounding: Rounding,
-}
-
-impl PruningSettings {
-    /// By magnitude, rounded as Torch-Pruning does today.
-    pub fn new(ratio: Ratio) -> Self {
-        Self { ratio, importance: Importance::default(), rounding: Rounding::default() }
-    }
-}
+use crate::selection::{Positions, choose};
+use crate::settings::{is_one, one};
+use crate::{
+    DependencyGraph, Evidence, Group, Importance, KeptChannels, PruningSettings, Ratio, Rounding, Scope,
+    SparsifyError,
+};
 
 /// The channels of one group that stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,21 +25,11 @@ pub struct GroupPlan {
 }
 
 impl GroupPlan {
-    /// Keeps the channels of highest score. In each block the same positions go: those of least score averaged over the
-    /// blocks, the lower position first among equals.
-    fn new(group: &Group, scores: &[f64], settings: PruningSettings) -> Result<Self, SparsifyError> {
+    /// Keeps, in each block, the positions for which `stays` holds.
+    pub(crate) fn of_positions(group: &Group, stays: &[bool]) -> Result<Self, SparsifyError> {
         let Group { channels, blocks, .. } = *group;
-        let size = channels / blocks;
-        let removed = settings.rounding.removed_per_block(channels, blocks, settings.ratio);
-        let mut stays = vec![true; size];
-        if removed > 0 {
-            let sum = |position: usize| (0..blocks).map(|block| scores[block * size + position]).sum::<f64>();
-            let mut ranked: Vec<(f64, usize)> = (0..size).map(|position| (sum(position), position)).collect();
-            ranked.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            ranked[..removed].iter().for_each(|&(_, position)| stays[position] = false);
-        }
-        let kept = KeptChannels::new((0..channels).filter(|channel| stays[channel % size]).collect())?;
-        Ok(Self { channels, blocks, kept })
+        let kept = (0..channels).filter(|channel| stays[channel % stays.len()]).collect();
+        Ok(Self { channels, blocks, kept: KeptChannels::new(kept)? })
     }
 
     /// Whether nothing is removed.
@@ -144,32 +83,53 @@ pub struct Plan {
     pub importance: Importance,
     /// What was done with fractions of channels.
     pub rounding: Rounding,
+    /// Among which channels the least were sought.
+    #[serde(default, skip_serializing_if = "Scope::is_default")]
+    pub scope: Scope,
+    /// In how many steps the channels went.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub iterative_steps: u32,
     /// All groups by name.
     pub groups: BTreeMap<String, GroupPlan>,
 }
 
 impl Plan {
-    /// Ranks the channels of every group and picks those that stay.
+    /// Ranks the channels and picks those that stay, in one step.
     ///
     /// # Errors
-    /// [`SparsifyError::Model`] if configuration and weights are not right or not of the same network, and the errors of
-    /// [`DependencyGraph::of`] and [`Importance::scores`].
-    pub fn new(
+    /// [`SparsifyError::Model`] if configuration and weights are not right or not of the same network,
+    /// [`SparsifyError::IterativeSteps`] if the settings ask for several steps, which [`prune`](crate::prune()) makes; and
+    /// the errors of [`DependencyGraph::of`] and [`Importance::scores`].
+    pub fn new<'a>(
         config: &UNet2DConfig,
-        weights: &StateDict,
+        evidence: impl Into<Evidence<'a>>,
         settings: PruningSettings,
     ) -> Result<Self, SparsifyError> {
+        if settings.iterative_steps != 1 {
+            return Err(SparsifyError::IterativeSteps {
+                given: settings.iterative_steps,
+                allowed: "1 for a plan made at once; `prune` makes several steps",
+            });
+        }
         let graph = DependencyGraph::of(config)?;
-        let scores = settings.importance.scores(&graph, weights)?;
-        let groups = graph.groups().iter().zip(&scores);
-        Ok(Self {
+        let scores = settings.importance.scores(&graph, evidence)?;
+        let start = Positions::of(&graph);
+        let chosen = choose(&graph, &scores, &start, settings, settings.ratio.get())?;
+        Ok(Self::of_groups(settings, graph.groups().iter().map(|group| group.name.clone()).zip(chosen)))
+    }
+
+    pub(crate) fn of_groups(
+        settings: PruningSettings,
+        groups: impl IntoIterator<Item = (String, GroupPlan)>,
+    ) -> Self {
+        Self {
             ratio: settings.ratio,
             importance: settings.importance,
             rounding: settings.rounding,
-            groups: groups
-                .map(|(group, scores)| Ok((group.name.clone(), GroupPlan::new(group, scores, settings)?)))
-                .collect::<Result<_, SparsifyError>>()?,
-        })
+            scope: settings.scope,
+            iterative_steps: settings.iterative_steps,
+            groups: groups.into_iter().collect(),
+        }
     }
 
     /// The groups from which nothing is removed: either the ratio does not amount to a channel, or it would take all.
@@ -222,43 +182,6 @@ mod tests {
         Group { name: "g".to_owned(), channels, blocks, slices: Vec::new() }
     }
 
-    fn settings(ratio: f64, rounding: Rounding) -> PruningSettings {
-        PruningSettings { rounding, ..PruningSettings::new(Ratio::new(ratio).unwrap()) }
-    }
-
-    #[test]
-    fn rounding_as_documented() {
-        let removed = |rounding: Rounding, channels, blocks, ratio| {
-            rounding.removed_per_block(channels, blocks, Ratio::new(ratio).unwrap())
-        };
-        use Rounding::{Down, Up};
-        assert_eq!([removed(Up, 128, 32, 0.3), removed(Down, 128, 32, 0.3)], [2, 1]);
-        assert_eq!([removed(Up, 512, 1, 0.3), removed(Down, 512, 1, 0.3)], [154, 154]);
-        assert_eq!([removed(Up, 256, 32, 0.1), removed(Down, 256, 32, 0.1)], [1, 0]);
-        // 10 * (1 - 0.7) is 3.0000000000000004, 10 * (1 - 0.9) is 0.9999999999999998: as Python truncates them.
-        assert_eq!([removed(Up, 10, 1, 0.7), removed(Up, 10, 1, 0.9)], [7, 0]);
-        // Two channels a block: one of them goes below one half, both would from there on, so none does.
-        assert_eq!([0.1, 0.5, 0.51, 0.7].map(|ratio| removed(Up, 8, 4, ratio)), [1, 1, 0, 0]);
-        assert_eq!(removed(Up, 64, 4, 1e-17), 0);
-        assert_eq!(removed(Up, 1, 1, 0.5), 0);
-    }
-
-    #[test]
-    fn the_least_go_from_every_block_alike() {
-        // Block means: 4, 2, 6, 3.
-        let scores = [1.0, 2.0, 3.0, 4.0, 7.0, 2.0, 9.0, 2.0];
-        let plan = GroupPlan::new(&group(8, 2), &scores, settings(0.5, Rounding::Up)).unwrap();
-        assert_eq!(plan.kept.as_slice(), [0, 2, 4, 6]);
-        let plan = GroupPlan::new(&group(8, 1), &scores, settings(0.5, Rounding::Up)).unwrap();
-        assert_eq!(plan.kept.as_slice(), [2, 3, 4, 6]);
-    }
-
-    #[test]
-    fn of_equal_channels_the_first_go() {
-        let plan = GroupPlan::new(&group(6, 1), &[1.0; 6], settings(0.5, Rounding::Up)).unwrap();
-        assert_eq!(plan.kept.as_slice(), [3, 4, 5]);
-    }
-
     #[test]
     fn plans_that_would_break_the_network_are_refused() {
         let plan = |channels, kept: &str| GroupPlan { channels, blocks: 2, kept: kept.parse().unwrap() };
@@ -296,6 +219,7 @@ mod tests {
             ("0.3", "1.0", "between 0 and 1"),
             ("0 3-4 7", "0 3-4 4", "do not increase"),
             ("magnitude", "size", "size"),
+            ("\"up\",", "\"up\", \"iterative_step\": 2,", "iterative_step"),
             ("\"blocks\"", "\"block\"", "block"),
             ("}\n}", "}", "EOF"),
         ] {

@@ -72,6 +72,15 @@ pub enum StudyError {
     /// The pruning ratio or the importance does not fit the network.
     #[error("in [prune]: {0}")]
     Prune(#[from] sparsify::SparsifyError),
+    /// Channels are to be ranked by images, and there is no study to take them from.
+    #[error(
+        "`{pruner}` ranks channels by gradients on images: give a study file with --study, or a data set's name with \
+         --dataset and its images with --data"
+    )]
+    NoGradientImages {
+        /// How channels are to be ranked.
+        pruner: sparsify::Importance,
+    },
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] data::DataError),
@@ -200,6 +209,9 @@ impl StudyError {
     /// Whether the cause is in the command line or a configuration file (exit code 2), not in running (exit code 1).
     pub fn is_configuration(&self) -> bool {
         use data::DataError;
+        if let Self::Prune(error) = self {
+            return error.is_about_settings();
+        }
         matches!(
             self,
             Self::ReadStudy { .. }
@@ -210,7 +222,6 @@ impl StudyError {
                 | Self::InvalidKey { .. }
                 | Self::Section { .. }
                 | Self::Model { .. }
-                | Self::Prune(_)
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }
@@ -220,6 +231,7 @@ impl StudyError {
                         | influence::InfluenceError::Parameter { .. }
                         | influence::InfluenceError::Singular { .. }
                 )
+                | Self::NoGradientImages { .. }
                 // The study file chooses what the images do not have.
                 | Self::Data(
                     DataError::Key { .. }

@@ -20,6 +20,7 @@ mod models;
 mod parts;
 mod plan;
 mod progress;
+mod pruning;
 mod records;
 mod reporting;
 mod runs;
@@ -44,6 +45,10 @@ pub use matching::{
 pub use models::{TrainedModel, fine_tune_pruned, train_full_model, unlearned_model};
 pub use plan::{Draws, draw_counts};
 pub use progress::{Progress, Silent, Task, TaskProgress, Unit};
+pub use pruning::{
+    GradientsUsed, PrunedWeights, ScanRow, prune_weights, prune_without_images, pruning_streams,
+    scan_pruning, scan_ratios,
+};
 pub use records::read_records;
 pub use reporting::{Share, Summary};
 pub use samples::{read_samples, write_samples};

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffusion_core::model_folder::model_hash;
-use diffusion_core::training::Trainer;
+use diffusion_core::model_folder::{model_hash, read_config};
+use diffusion_core::training::{Trainer, checkpoint_exists};
 use diffusion_core::{DiffusionError, UNet2DModel};
 use removal::Coalition;
-use sparsify::{Plan, surgery};
 use streams::Streams;
 use unlearn::Method;
 
@@ -16,6 +15,7 @@ use crate::error::StudyError;
 use crate::execute::{train_to, trainer_of};
 use crate::layout::StudyDir;
 use crate::progress::Progress;
+use crate::pruning::prune_weights;
 use crate::runs::{Run, pruned_key};
 
 /// A finished model with its averaged weights.
@@ -75,20 +75,25 @@ pub fn pruned_model(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let key = pruned_key(&full.hash, &context.run_settings(), context.contributors())?;
-    let pruned = prune(context, &full.model)?;
-    fine_tune_pruned(context, pruned, &full.hash, &dir.model(&key.id()?), progress)
+    let folder = dir.model(&key.id()?);
+    let pruned = match context.config.prune.pruner.needs_gradients() && checkpoint_exists(&folder) {
+        // Its weights will be those of the checkpoint: ranking channels again, on images, would be for nothing.
+        true => {
+            let streams = context.streams(0).child("initial weights", 0);
+            UNet2DModel::new(&read_config(&folder)?, &context.device, &streams)?
+        }
+        false => prune(context, &full.model, progress)?,
+    };
+    fine_tune_pruned(context, pruned, &full.hash, &folder, progress)
 }
 
-/// Removes channels from a model by the study's ratio and importance.
+/// Removes channels from a model as the study says.
 ///
 /// # Errors
-/// A ratio that leaves a layer without channels.
-pub fn prune(context: &Context, model: &UNet2DModel) -> Result<UNet2DModel, StudyError> {
-    let settings = &context.config.prune;
-    let weights = model.state_dict()?;
-    let plan = Plan::new(model.config(), &weights, settings.pruning())?;
-    let (config, weights) = surgery(model.config(), &weights, &plan)?;
-    Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
+/// As [`prune_weights`].
+fn prune(context: &Context, model: &UNet2DModel, progress: &dyn Progress) -> Result<UNet2DModel, StudyError> {
+    let made = prune_weights(context, model.config(), &model.state_dict()?, progress)?;
+    Ok(UNet2DModel::from_state_dict(&made.pruned.config, &made.pruned.weights, &context.device)?)
 }
 
 /// Fine-tunes a pruned model on everybody's images into `folder`; loaded if finished. `parent` is the hash of the model
@@ -153,7 +158,7 @@ fn finish(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
-    if diffusion_core::training::checkpoint_exists(folder) {
+    if checkpoint_exists(folder) {
         trainer = trainer.restore(folder)?;
     }
     if trainer.step() > steps {

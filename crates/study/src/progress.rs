@@ -20,6 +20,10 @@ pub enum Unit {
     Images,
     /// Runs of a study.
     Runs,
+    /// Timesteps of the noise schedule.
+    Timesteps,
+    /// Pruning ratios.
+    Ratios,
 }
 
 /// A task in progress; dropping it ends the task.

@@ -1,51 +1,28 @@
 //! Sums of squared weights by output and by input channel.
 
-use std::collections::BTreeSet;
-
 use diffusion_core::unet::layout::LayerKind;
 use diffusion_core::{StateDict, TensorF32};
 use rayon::prelude::*;
 
-use crate::{DependencyGraph, Side, SparsifyError};
+use super::channel_sums::{ChannelSums, group_means};
+use crate::{DependencyGraph, SparsifyError};
 
 /// [`Importance::Magnitude`](super::Importance::Magnitude) of every channel.
 pub(super) fn scores(graph: &DependencyGraph, weights: &StateDict) -> Result<Vec<Vec<f64>>, SparsifyError> {
-    let layers = graph.weighted_layers();
-    let sums: Vec<Sums> = graph
+    let sums: Vec<ChannelSums> = graph
         .layout()
         .layers()
         .par_iter()
         .map(|layer| match layer.kind {
-            LayerKind::GroupNorm { .. } => Ok(Sums::default()),
+            LayerKind::GroupNorm { .. } => Ok(ChannelSums::default()),
             _ => {
                 let name = format!("{}.weight", layer.name);
-                Sums::of(weights.get(&name)?).ok_or_else(|| diverged(&name, weights))
+                squares(weights.get(&name)?).ok_or_else(|| diverged(&name, weights))
             }
         })
         .collect::<Result<_, _>>()?;
 
-    let scores = graph.groups().iter().map(|group| {
-        let mut score = vec![0.0; group.channels];
-        let mut terms = BTreeSet::new();
-        for slice in &group.slices {
-            let Some(&layer) = layers.get(slice.layer.as_str()) else { continue };
-            let by_channel = match slice.side {
-                Side::Output => &sums[layer].outputs,
-                Side::Input => &sums[layer].inputs,
-                Side::Norm => continue,
-            };
-            terms.insert((layer, slice.side));
-            for (score, sum) in score.iter_mut().zip(&by_channel[slice.offset..]) {
-                *score += sum;
-            }
-        }
-        let mean = score.iter().sum::<f64>() / (score.len() * terms.len()) as f64;
-        // A group of zeros has equal channels; its mean divides nothing.
-        let scale = if mean > 0.0 { 1.0 / (mean * terms.len() as f64) } else { 1.0 };
-        score.iter_mut().for_each(|s| *s *= scale);
-        score
-    });
-    Ok(scores.collect())
+    Ok(group_means(graph, &sums))
 }
 
 /// The error for weights whose squares are not numbers.
@@ -59,43 +36,33 @@ fn diverged(name: &str, weights: &StateDict) -> SparsifyError {
     SparsifyError::NonFinite { tensor: name.to_owned(), index, value: tensor[index] }
 }
 
-/// Sums of squares of a weight `[outputs, inputs, ...]`.
-#[derive(Debug, Default, PartialEq)]
-struct Sums {
-    /// For each output, over its whole row.
-    outputs: Vec<f64>,
-    /// For each input, over all rows.
-    inputs: Vec<f64>,
-}
-
 /// Rows whose column sums are kept in single precision before they go into the double-precision total.
 const ROWS: usize = 16;
 /// Independent sums along a row: enough to hide the latency of the additions.
 const LANES: usize = 16;
 
-impl Sums {
-    /// One pass over the weight, in the order of memory; `None` if a sum is not finite.
-    fn of(weight: &TensorF32) -> Option<Self> {
-        let &[output_count, input_count, ..] = weight.shape() else { return Some(Self::default()) };
-        let columns = weight.len() / output_count.max(1);
-        let mut outputs = Vec::with_capacity(output_count);
-        let mut total = vec![0f64; columns];
-        let mut partial = vec![0f32; columns];
-        for rows in weight.data().chunks(ROWS * columns.max(1)) {
-            partial.fill(0.0);
-            for row in rows.chunks_exact(columns) {
-                outputs.push(add_squares(row, &mut partial));
-            }
-            for (total, partial) in total.iter_mut().zip(&partial) {
-                *total += f64::from(*partial);
-            }
+/// Sums of squares of a weight `[outputs, inputs, ...]`: one pass over it, in the order of memory. `None` if a sum is not
+/// finite.
+fn squares(weight: &TensorF32) -> Option<ChannelSums> {
+    let &[output_count, input_count, ..] = weight.shape() else { return Some(ChannelSums::default()) };
+    let columns = weight.len() / output_count.max(1);
+    let mut outputs = Vec::with_capacity(output_count);
+    let mut total = vec![0f64; columns];
+    let mut partial = vec![0f32; columns];
+    for rows in weight.data().chunks(ROWS * columns.max(1)) {
+        partial.fill(0.0);
+        for row in rows.chunks_exact(columns) {
+            outputs.push(add_squares(row, &mut partial));
         }
-        let inputs: Vec<f64> =
-            total.chunks(columns / input_count.max(1)).map(|kernel| kernel.iter().sum()).collect();
-        // All terms are positive, so one that is not finite shows in both.
-        let finite = inputs.iter().chain(&outputs).all(|sum| sum.is_finite());
-        finite.then_some(Self { outputs, inputs })
+        for (total, partial) in total.iter_mut().zip(&partial) {
+            *total += f64::from(*partial);
+        }
     }
+    let inputs: Vec<f64> =
+        total.chunks(columns / input_count.max(1)).map(|kernel| kernel.iter().sum()).collect();
+    // All terms are positive, so one that is not finite shows in both.
+    let finite = inputs.iter().chain(&outputs).all(|sum| sum.is_finite());
+    finite.then_some(ChannelSums { outputs, inputs })
 }
 
 /// Adds the squares of a row to `columns`, and returns their sum.
@@ -141,17 +108,17 @@ mod tests {
             let [outputs, inputs, height, width] = shape;
             let data: Vec<f32> =
                 (0..shape.iter().product()).map(|i: usize| ((i * 7919) % 101) as f32 - 50.0).collect();
-            let sums = Sums::of(&TensorF32::new(shape, data.clone()).unwrap()).unwrap();
-            let square = |o: usize, i: usize| -> f64 {
+            let sums = squares(&TensorF32::new(shape, data.clone()).unwrap()).unwrap();
+            let one = |o: usize, i: usize| -> f64 {
                 let kernel = height * width;
                 let at = (o * inputs + i) * kernel;
                 data[at..at + kernel].iter().map(|&v| f64::from(v).powi(2)).sum()
             };
             for o in 0..outputs {
-                assert_eq!(sums.outputs[o], (0..inputs).map(|i| square(o, i)).sum::<f64>());
+                assert_eq!(sums.outputs[o], (0..inputs).map(|i| one(o, i)).sum::<f64>());
             }
             for i in 0..inputs {
-                assert_eq!(sums.inputs[i], (0..outputs).map(|o| square(o, i)).sum::<f64>());
+                assert_eq!(sums.inputs[i], (0..outputs).map(|o| one(o, i)).sum::<f64>());
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Weights as a formula of the parameter's name and index: the Rust side of `fixtures/generate_torch_pruning.py`.
 
+// Each test uses its own part of this.
+#![allow(dead_code)]
+
 use diffusion_core::unet::layout::Layout;
 use diffusion_core::{StateDict, TensorF32, UNet2DConfig};
 

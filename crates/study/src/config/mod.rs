@@ -8,6 +8,7 @@ mod evaluation;
 mod model;
 mod overrides;
 mod preset;
+mod prune;
 mod training;
 
 pub use data::DataConfig;
@@ -15,7 +16,8 @@ pub use evaluation::{CoalitionsConfig, EvaluationConfig, SamplingConfig};
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;
 pub use preset::DatasetPreset;
-pub use training::{FineTuneConfig, PruneConfig, TrainConfig, UnlearnConfig};
+pub use prune::PruneConfig;
+pub use training::{FineTuneConfig, TrainConfig, UnlearnConfig};
 
 use std::path::{Path, PathBuf};
 
@@ -149,6 +151,7 @@ impl StudyConfig {
         let schedule =
             self.diffusion.build().map_err(|source| StudyError::Section { section: "diffusion", source })?;
         self.train.validate()?;
+        self.prune.validate(&schedule)?;
         self.fine_tune.validate()?;
         self.unlearn.validate()?;
         self.coalitions.validate()?;

@@ -1,8 +1,7 @@
-//! `[train]`, `[prune]`, `[fine_tune]` and `[unlearn]`: how models are made.
+//! `[train]`, `[fine_tune]` and `[unlearn]`: how models are made.
 
 use diffusion_core::training::TrainingConfig;
 use serde::{Deserialize, Serialize};
-use sparsify::{Importance, PruningSettings, Ratio, Rounding};
 use unlearn::{Method, MethodOn, ParentModel};
 
 use super::require;
@@ -33,31 +32,6 @@ impl TrainConfig {
         self.optimization
             .validate()
             .map_err(|source| StudyError::Section { section: "train.optimization", source })
-    }
-}
-
-/// One-shot structural pruning of the full model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PruneConfig {
-    /// How channels are ranked.
-    #[serde(default)]
-    pub pruner: Importance,
-    /// Share of channels removed from each group.
-    pub ratio: Ratio,
-    /// What to do with fractions of channels.
-    #[serde(default)]
-    pub rounding: Rounding,
-}
-
-impl PruneConfig {
-    /// The settings of the pruner.
-    pub fn pruning(&self) -> PruningSettings {
-        PruningSettings {
-            importance: self.pruner,
-            rounding: self.rounding,
-            ..PruningSettings::new(self.ratio)
-        }
     }
 }
 
