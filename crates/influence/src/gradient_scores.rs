@@ -1,6 +1,7 @@
 //! The methods that work on gradients, from a model, training images and samples to scores.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -111,10 +112,10 @@ impl<M: Denoiser> GradientScorer<'_, M> {
         for &method in methods.iter().filter(|m| m.evidence() == crate::Evidence::Gradients) {
             let [train, targets] = parts(method);
             for part in [train, targets] {
-                if !made.contains_key(&part) {
+                if let Entry::Vacant(place) = made.entry(part) {
                     let start = Instant::now();
                     let features = self.features(part, &model, &projection, progress)?;
-                    made.insert(part, (features, start.elapsed().as_secs_f64()));
+                    place.insert((features, start.elapsed().as_secs_f64()));
                 }
             }
             let start = Instant::now();

@@ -41,6 +41,9 @@ pub struct NoisyImages<'a> {
     pub images: usize,
 }
 
+/// Gets the place of a parameter and its gradients `[images, values]`.
+pub type TakeGradients<'a> = &'a mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), InfluenceError>;
+
 /// A model made ready to give gradients of single images.
 #[derive(Debug)]
 pub struct GradientModel<M: Denoiser> {
@@ -87,7 +90,7 @@ impl<M: Denoiser> GradientModel<M> {
         batch: &NoisyImages<'_>,
         target: Target,
         scale: f64,
-        take: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), InfluenceError>,
+        take: TakeGradients<'_>,
     ) -> Result<(), InfluenceError> {
         let [channels, height, width] = self.sample_shape();
         let count = batch.timesteps.len();
@@ -128,7 +131,7 @@ impl<M: Denoiser> GradientModel<M> {
         &self,
         place: usize,
         values: Tensor<2>,
-        take: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), InfluenceError>,
+        take: TakeGradients<'_>,
     ) -> Result<(), InfluenceError> {
         let [images, len] = values.dims();
         let values = values

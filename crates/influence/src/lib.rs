@@ -19,7 +19,7 @@ pub use config::{InfluenceConfig, ProjectionKind};
 pub use error::InfluenceError;
 pub use features::{CleanImages, even_timesteps, gradient_features};
 pub use gradient_scores::{GradientProgress, GradientScorer, ImageScores};
-pub use image_gradients::{GradientModel, NoisyImages, Target};
+pub use image_gradients::{GradientModel, NoisyImages, TakeGradients, Target};
 pub use kernel::{Kernel, gradient_similarity};
 pub use method::{Aggregate, Evidence, InfluenceMethod};
 pub use projection::Projection;
