@@ -53,6 +53,15 @@ pub enum SparsifyError {
         given: String,
     },
 
+    /// A rounding that is none.
+    #[error(
+        "unknown rounding `{given}`; use `up` as Torch-Pruning does since 1.4, or `down` as it did before"
+    )]
+    UnknownRounding {
+        /// The text given.
+        given: String,
+    },
+
     /// An importance without the gradients that it ranks by.
     #[error("`{importance}` ranks channels by gradients of the loss on images, but none were given")]
     NoGradients {
@@ -134,6 +143,7 @@ impl SparsifyError {
                 | Self::Threshold { .. }
                 | Self::IterativeSteps { .. }
                 | Self::UnknownScope { .. }
+                | Self::UnknownRounding { .. }
                 | Self::UnknownImportance { .. }
                 | Self::NoGradients { .. }
                 | Self::Calibration { .. }

@@ -31,6 +31,14 @@ pub enum Rounding {
 }
 
 impl Rounding {
+    /// The name that flags and files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rounding::Up => "up",
+            Rounding::Down => "down",
+        }
+    }
+
     /// How many channels each block loses of a group that has `channels` left of its `initial` ones, so that the ratio of
     /// the initial ones is gone; none where it would lose all.
     pub(crate) fn removed_per_block(
@@ -46,6 +54,24 @@ impl Rounding {
             Rounding::Down => channels.saturating_sub(kept(initial, ratio)) / blocks,
         };
         if removed == size { 0 } else { removed }
+    }
+}
+
+impl fmt::Display for Rounding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Rounding {
+    type Err = SparsifyError;
+
+    fn from_str(text: &str) -> Result<Self, SparsifyError> {
+        match text {
+            "up" => Ok(Rounding::Up),
+            "down" => Ok(Rounding::Down),
+            _ => Err(SparsifyError::UnknownRounding { given: text.to_owned() }),
+        }
     }
 }
 
@@ -207,6 +233,11 @@ mod tests {
             assert_eq!(scope.to_string().parse::<Scope>().unwrap(), scope);
             assert_eq!(serde_json::to_value(scope).unwrap(), scope.name());
         }
+        for rounding in [Rounding::Up, Rounding::Down] {
+            assert_eq!(rounding.to_string().parse::<Rounding>().unwrap(), rounding);
+            assert_eq!(serde_json::to_value(rounding).unwrap(), rounding.name());
+        }
+        assert!("half".parse::<Rounding>().unwrap_err().to_string().contains("`half`"));
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use diffusion_core::unet::layout::Layout;
 use diffusion_core::{StateDict, TensorF32, UNet2DConfig};
 use proptest::prelude::*;
-use sparsify::{DependencyGraph, Plan, PruningReport, PruningSettings, Ratio, Rounding, Side, surgery};
+use sparsify::{
+    DependencyGraph, Importance, Plan, PruningReport, PruningSettings, Ratio, Rounding, Scope, Side,
+    SparsifyError, prune, surgery,
+};
+use streams::Streams;
 use synthetic_weights::weights;
 
 /// Networks of one to three levels with widths that are multiples of the norm groups.
@@ -33,8 +37,9 @@ fn configs() -> impl Strategy<Value = UNet2DConfig> {
 }
 
 fn settings() -> impl Strategy<Value = PruningSettings> {
-    (1u32..100, any::<bool>()).prop_map(|(percent, up)| PruningSettings {
+    (1u32..100, any::<bool>(), any::<bool>()).prop_map(|(percent, up, global)| PruningSettings {
         rounding: if up { Rounding::Up } else { Rounding::Down },
+        scope: if global { Scope::Global } else { Scope::Group },
         ..PruningSettings::new(Ratio::new(f64::from(percent) / 100.0).unwrap())
     })
 }
@@ -66,7 +71,7 @@ proptest! {
             prop_assert!(!kept.is_empty() && kept.len() <= group.channels, "{name}");
             prop_assert!(kept.windows(2).all(|pair| pair[0] < pair[1]) && kept[kept.len() - 1] < group.channels);
             prop_assert_eq!(kept.len() % group.blocks, 0, "{}", name);
-            if settings.rounding == Rounding::Down {
+            if (settings.rounding, settings.scope) == (Rounding::Down, Scope::Group) {
                 prop_assert!(group.channels - kept.len() <= (group.channels as f64 * settings.ratio.get()).ceil() as usize);
             }
         }
@@ -87,6 +92,28 @@ proptest! {
         let (twice_config, twice) = surgery(&read, &pruned, &again).unwrap();
         twice.check_shapes(&Layout::of(&twice_config).unwrap().parameter_shapes()).unwrap();
         prop_assert!(surgery(&read, &pruned, &plan).is_err() || plan.whole_groups().count() == plan.groups.len());
+    }
+
+    /// However it was ranked and in however many steps: the plan, carried out at once, gives the same network, and rounded
+    /// down, the steps never take more than the ratio.
+    #[test]
+    fn steps_add_up_to_a_plan(config in configs(), settings in settings(), steps in 1u32..5, lot in any::<bool>()) {
+        let importance = if lot { Importance::Random } else { Importance::Magnitude };
+        let settings = PruningSettings { iterative_steps: steps, importance, ..settings };
+        let weights = weights(&config);
+        let pruned = prune(&config, &weights, settings, &Streams::new(3), &mut |_, _| {
+            Err(SparsifyError::NoGradients { importance })
+        })
+        .unwrap();
+        let (cut_config, cut) = surgery(&config, &weights, &pruned.plan).unwrap();
+        prop_assert_eq!(&cut_config, &pruned.config);
+        prop_assert_eq!(&cut, &pruned.weights);
+        if (settings.rounding, settings.scope) == (Rounding::Down, Scope::Group) {
+            for (name, group) in &pruned.plan.groups {
+                let most = (group.channels as f64 * settings.ratio.get()).ceil() as usize;
+                prop_assert!(group.channels - group.kept.len() <= most, "{}", name);
+            }
+        }
     }
 
     /// Each value that is left stands where the plan says: row and column of every tensor are kept ones, in order.

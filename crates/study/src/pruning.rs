@@ -11,8 +11,8 @@ use diffusion_core::{DiffusionError, StateDict, UNet2DConfig, UNet2DModel};
 use removal::Coalition;
 use serde::Serialize;
 use sparsify::{
-    CalibrationBatch, NetworkSize, Pruned, PruningSettings, Ratio, SparsifyError, accumulate_gradients,
-    prune, spread_timesteps,
+    CalibrationBatch, DependencyGraph, NetworkSize, Pruned, PruningSettings, Ratio, SparsifyError,
+    accumulate_gradients, prune, spread_timesteps,
 };
 use streams::{Streams, subset};
 
@@ -184,6 +184,9 @@ pub struct ScanRow {
     pub parameters_left: f64,
     /// Share of the multiply-accumulates that is left, 0 to 1.
     pub macs_left: f64,
+    /// Groups of channels from which nothing is removed, because the ratio does not amount to a channel of each of the
+    /// group's blocks or would take them all; all groups for the model as it is.
+    pub whole_groups: usize,
     /// Seconds of one training step with the study's fine-tuning settings, the median of those measured; `None` if none
     /// was.
     pub step_seconds: Option<f64>,
@@ -212,6 +215,7 @@ pub fn scan_pruning(
 ) -> Result<Vec<ScanRow>, StudyError> {
     let held_out = scan_loss(context)?;
     let before = NetworkSize::of(config)?;
+    let groups = DependencyGraph::of(config)?.groups().len();
     let task = Task { label: "scan".to_owned(), total: ratios.len() as u64 + 1, unit: Unit::Ratios };
     let mut bar = progress.begin(task);
     let mut pruning = Pruning::new(context, progress);
@@ -226,6 +230,10 @@ pub fn scan_pruning(
                 pruning.prune(config, weights, settings)
             })
             .transpose()?;
+        let whole_groups = match &pruned {
+            Some(made) => made.pruned.plan.whole_groups().count(),
+            None => groups,
+        };
         let (config, weights) =
             pruned.as_ref().map_or((config, weights), |made| (&made.pruned.config, &made.pruned.weights));
         let model = UNet2DModel::from_state_dict(config, weights, &context.device)?;
@@ -238,6 +246,7 @@ pub fn scan_pruning(
             macs: size.macs,
             parameters_left: size.parameters as f64 / before.parameters as f64,
             macs_left: size.macs as f64 / before.macs as f64,
+            whole_groups,
             step_seconds: step_seconds(context, model, timed_steps, progress)?,
         };
         rows.push(row);
