@@ -92,6 +92,32 @@ impl Batches {
         &self.view
     }
 
+    /// Number of batches in one pass over the images.
+    pub fn per_pass(&self, batch_size: usize) -> usize {
+        if batch_size == 0 { 0 } else { self.view.len().div_ceil(batch_size) }
+    }
+
+    /// Batch `number` of one pass, in the order of the first epoch: every image is in one batch and once, so the last one
+    /// may be smaller. Flips are those of the step of that number.
+    ///
+    /// # Errors
+    /// A batch size of 0, images that cannot be read; [`DataError::EmptyView`] past the last batch.
+    pub fn of_pass(&self, number: usize, batch_size: usize) -> Result<ImageBatch, DataError> {
+        if batch_size == 0 {
+            return Err(DataError::EmptyBatch);
+        }
+        let order = self.order_of(0);
+        let places = order.chunks(batch_size).nth(number).ok_or(DataError::EmptyView)?;
+        self.read(places.iter().map(|&place| self.view.indices()[place]).collect(), number as u64)
+    }
+
+    /// Reads images with the flips of a step.
+    fn read(&self, indices: Vec<usize>, step: u64) -> Result<ImageBatch, DataError> {
+        let mut rng = self.streams.rng("flip", step);
+        let flips: Vec<bool> = indices.iter().map(|_| self.flip && coin(&mut rng)).collect();
+        ImageBatch::read(self.view.dataset(), &indices, |place| flips[place])
+    }
+
     fn order_of(&self, epoch: u64) -> Arc<[usize]> {
         // The cache holds a pure function of the epoch, so a value left by a panicking thread is as good as any.
         let mut cached = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,9 +145,7 @@ impl BatchSource for Batches {
             let order = self.order_of((position / images) as u64);
             indices.push(self.view.indices()[order[(position % images) as usize]]);
         }
-        let mut rng = self.streams.rng("flip", step);
-        let flips: Vec<bool> = (0..batch_size).map(|_| self.flip && coin(&mut rng)).collect();
-        ImageBatch::read(self.view.dataset(), &indices, |place| flips[place])
+        self.read(indices, step)
     }
 }
 
@@ -218,6 +242,20 @@ mod tests {
         let batch = batches.batch(3, 12).unwrap();
         assert!(batch.indices.iter().all(|index| index % 2 == 1));
         assert_eq!(batches.view().indices(), [1, 3, 5, 7, 9]);
+    }
+
+    #[test]
+    fn a_pass_has_every_image_once() {
+        let batches = dataset(10).all().batches(Streams::new(4), true).unwrap();
+        assert_eq!((batches.per_pass(4), batches.per_pass(5), batches.per_pass(99)), (3, 2, 1));
+        let pass: Vec<ImageBatch> = (0..3).map(|number| batches.of_pass(number, 4).unwrap()).collect();
+        assert_eq!(pass[0], batches.batch(0, 4).unwrap());
+        assert_eq!(pass[2].shape, [2, 3, 1, 2]);
+        let mut indices: Vec<usize> = pass.into_iter().flat_map(|batch| batch.indices).collect();
+        indices.sort_unstable();
+        assert_eq!(indices, (0..10).collect::<Vec<_>>());
+        assert!(matches!(batches.of_pass(3, 4), Err(DataError::EmptyView)));
+        assert!(matches!(batches.of_pass(0, 0), Err(DataError::EmptyBatch)));
     }
 
     #[test]

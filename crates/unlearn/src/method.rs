@@ -8,41 +8,85 @@ use serde::{Deserialize, Serialize};
 
 use crate::UnlearnError;
 
-/// How the model of a coalition is made. R is the data of those who remain.
+/// How the model of a coalition is made. R is the data of those who remain, D of those who are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Train from fresh weights on R: the truth that the other methods approximate.
     Retrain,
+    /// Continue training the pruned model on everybody's images: the stage between pruning and unlearning, and no method
+    /// for coalitions.
+    PruneFineTune,
     /// Continue training the parent on R by gradient descent. On a pruned parent this is sparsified fine-tuning (Lu et
     /// al. 2025, <https://arxiv.org/abs/2407.03153>).
     #[default]
     Gd,
+    /// Gradient ascent on D; see [`AscentSettings`](crate::AscentSettings).
+    Ga,
+    /// Influence unlearning, one damped natural-gradient jump; see [`influence`](crate::influence).
+    Iu,
+    /// Low-rank adapters on attention, trained on R and merged; see [`lora`](crate::lora).
+    Lora,
+}
+
+/// Whose images a method trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// R: of those who remain.
+    Remaining,
+    /// D: of those who are removed.
+    Removed,
+    /// Everybody's.
+    All,
 }
 
 impl Method {
+    /// All methods.
+    pub const ALL: [Self; 6] = [Self::Retrain, Self::PruneFineTune, Self::Gd, Self::Ga, Self::Iu, Self::Lora];
+
+    /// Its name in study files, in records and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retrain => "retrain",
+            Self::PruneFineTune => "prune_fine_tune",
+            Self::Gd => "gd",
+            Self::Ga => "ga",
+            Self::Iu => "iu",
+            Self::Lora => "lora",
+        }
+    }
+
     /// Whether the method needs a trained parent.
     pub fn starts_from_parent(self) -> bool {
+        self != Self::Retrain
+    }
+
+    /// Whether it may start from either parent, the pruned or (suffix `_u`) the full model.
+    pub fn has_unpruned_form(self) -> bool {
+        !matches!(self, Self::Retrain | Self::PruneFineTune)
+    }
+
+    /// Whose images it trains on. Influence unlearning also looks at those of the removed.
+    pub fn images(self) -> Images {
         match self {
-            Self::Retrain => false,
-            Self::Gd => true,
+            Self::Retrain | Self::Gd | Self::Iu | Self::Lora => Images::Remaining,
+            Self::Ga => Images::Removed,
+            Self::PruneFineTune => Images::All,
         }
     }
 
     /// Which way the loss is driven.
     pub fn objective(self) -> Objective {
         match self {
-            Self::Retrain | Self::Gd => Objective::Descend,
+            Self::Ga => Objective::Ascend,
+            _ => Objective::Descend,
         }
     }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Retrain => "retrain",
-            Self::Gd => "gd",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -57,19 +101,19 @@ pub enum ParentModel {
     Full,
 }
 
-/// A method with the model that it starts from, as one word: `retrain`, `gd`, or with the suffix `_u` for the unpruned
-/// parent, `gd_u`.
+/// A method with the model that it starts from, as one word: `retrain`, `gd`, `ga`, `iu`, `lora`, or with the suffix `_u`
+/// for the unpruned parent, as in `gd_u`; and `prune_fine_tune`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MethodOn {
     /// The method.
     pub method: Method,
-    /// Its parent; without meaning for `retrain`.
+    /// Its parent; without meaning for `retrain` and `prune_fine_tune`.
     pub parent: ParentModel,
 }
 
 impl fmt::Display for MethodOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unpruned = self.method.starts_from_parent() && self.parent == ParentModel::Full;
+        let unpruned = self.method.has_unpruned_form() && self.parent == ParentModel::Full;
         write!(f, "{}{}", self.method, if unpruned { "_u" } else { "" })
     }
 }
@@ -78,20 +122,16 @@ impl FromStr for MethodOn {
     type Err = UnlearnError;
 
     fn from_str(word: &str) -> Result<Self, UnlearnError> {
-        let unknown = || UnlearnError::UnknownMethod { word: word.to_owned() };
         let (stem, parent) = match word.strip_suffix("_u") {
             Some(stem) => (stem, ParentModel::Full),
             None => (word, ParentModel::Pruned),
         };
-        let method = match stem {
-            "retrain" => Method::Retrain,
-            "gd" => Method::Gd,
-            _ => return Err(unknown()),
-        };
-        if !method.starts_from_parent() && parent == ParentModel::Full {
-            return Err(unknown());
-        }
-        Ok(Self { method, parent })
+        Method::ALL
+            .into_iter()
+            .find(|method| method.name() == stem)
+            .filter(|method| parent == ParentModel::Pruned || method.has_unpruned_form())
+            .map(|method| Self { method, parent })
+            .ok_or_else(|| UnlearnError::UnknownMethod { word: word.to_owned() })
     }
 }
 
@@ -101,12 +141,21 @@ mod tests {
 
     #[test]
     fn words_read_back() {
-        for word in ["retrain", "gd", "gd_u"] {
+        let words =
+            ["retrain", "prune_fine_tune", "gd", "gd_u", "ga", "ga_u", "iu", "iu_u", "lora", "lora_u"];
+        for word in words {
             assert_eq!(word.parse::<MethodOn>().unwrap().to_string(), word);
         }
-        for word in ["", "GD", "retrain_u", "gd_u_u", "lora"] {
+        for word in ["", "GD", "retrain_u", "prune_fine_tune_u", "gd_u_u", "dora", "_u"] {
             let error = word.parse::<MethodOn>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{word}`")) && error.contains("gd_u"), "{error}");
+        }
+    }
+
+    #[test]
+    fn study_files_use_the_same_names() {
+        for method in Method::ALL {
+            assert_eq!(serde_json::to_value(method).unwrap(), method.name());
         }
     }
 }
