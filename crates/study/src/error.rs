@@ -212,6 +212,9 @@ impl StudyError {
         if let Self::Prune(error) = self {
             return error.is_about_settings();
         }
+        if let Self::Unlearn(error) = self {
+            return error.is_configuration();
+        }
         matches!(
             self,
             Self::ReadStudy { .. }
@@ -225,7 +228,6 @@ impl StudyError {
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }
-                | Self::Unlearn(unlearn::UnlearnError::NoParent { .. })
                 | Self::Influence(
                     influence::InfluenceError::UnknownMethod { .. }
                         | influence::InfluenceError::Parameter { .. }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use diffusion_core::UNet2DModel;
 use diffusion_core::training::{Outcome, StepReport, Trainer};
+use diffusion_core::{Denoiser, UNet2DModel};
 use ledger::{Record, RunKey};
-use unlearn::{Method, Start};
+use unlearn::Method;
 
 use crate::context::Context;
 use crate::error::StudyError;
@@ -14,13 +14,14 @@ use crate::layout::StudyDir;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
 use crate::samples::write_sheet;
+use crate::unlearning::{Wanted, coalition_model};
 
 /// Steps `trainer` to `steps`, showing progress; saves to `checkpoint` at a cadence, at the end and when stopped.
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop; those of the training loop and of saving.
-pub(crate) fn train_to(
-    trainer: &mut Trainer<UNet2DModel>,
+pub(crate) fn train_to<M: Denoiser>(
+    trainer: &mut Trainer<M>,
     batches: &data::Batches,
     steps: u64,
     checkpoint: Option<(&Path, u64)>,
@@ -53,28 +54,6 @@ pub(crate) fn train_to(
     }
 }
 
-/// The trainer of a method on a coalition, and the method's number of steps.
-///
-/// # Errors
-/// A method without its parent; settings out of range.
-pub(crate) fn trainer_of(
-    context: &Context,
-    method: Method,
-    repetition: u64,
-    parent: Option<&UNet2DModel>,
-) -> Result<(Trainer<UNet2DModel>, u64), StudyError> {
-    let config = &context.config;
-    let (steps, training) = match method {
-        Method::Retrain => (config.train.steps, &config.train.optimization),
-        Method::Gd => (config.unlearn.steps, config.unlearn_optimization()),
-    };
-    let fresh = || Ok(context.fresh_model(repetition)?);
-    let start = Start { fresh: &fresh, parent };
-    let streams = context.streams(repetition).child("training", 0);
-    let trainer = unlearn::prepare(method, &start, training, context.schedule.clone(), streams)?;
-    Ok((trainer, steps))
-}
-
 /// Makes the model of a run (averaged weights), with the seconds its training took.
 fn make_model(
     context: &Context,
@@ -88,10 +67,8 @@ fn make_model(
         Recipe::Retrain { .. } => Method::Retrain,
         Recipe::Unlearn { .. } => context.config.unlearn.method,
     };
-    let (mut trainer, steps) = trainer_of(context, method, run.repetition(), parent)?;
-    let batches = context.batches(&run.coalition, run.repetition())?;
-    train_to(&mut trainer, &batches, steps, None, label, progress)?;
-    Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
+    let wanted = Wanted { method, coalition: &run.coalition, repetition: run.repetition(), parent, label };
+    coalition_model(context, &wanted, None, progress)
 }
 
 /// Executes a run and gives its record; writes its sheet of samples.

@@ -29,6 +29,7 @@ mod scores;
 mod stages;
 mod status;
 mod study;
+mod unlearning;
 
 pub use baseline_scores::{MethodScores, baseline_scores};
 pub use config::{

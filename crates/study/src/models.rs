@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::{model_hash, read_config};
 use diffusion_core::training::{Trainer, checkpoint_exists};
-use diffusion_core::{DiffusionError, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::Method;
 
 use crate::context::Context;
 use crate::error::StudyError;
-use crate::execute::{train_to, trainer_of};
 use crate::layout::StudyDir;
 use crate::progress::Progress;
 use crate::pruning::prune_weights;
 use crate::runs::{Run, pruned_key};
+use crate::unlearning::{Goal, Wanted, advance, coalition_model};
 
 /// A finished model with its averaged weights.
 #[derive(Debug, Clone)]
@@ -60,8 +60,7 @@ pub fn train_full_model(
         context.streams(0).child("training", 0),
     )?;
     let trainer = trainer.with_identity(BTreeMap::from([("data".to_owned(), context.data_hash.clone())]));
-    let everybody = Coalition::full(context.contributors());
-    finish(context, trainer, folder, config.steps, &everybody, 0, "train the full model", progress)
+    finish(context, trainer, folder, config.steps, "train the full model", progress)
 }
 
 /// The pruned full model, fine-tuned on everybody's images; loaded if finished.
@@ -115,16 +114,15 @@ pub fn fine_tune_pruned(
         ("data".to_owned(), context.data_hash.clone()),
         ("parent".to_owned(), parent.to_owned()),
     ]));
-    let everybody = Coalition::full(context.contributors());
     let steps = context.config.fine_tune.steps;
-    finish(context, trainer, folder, steps, &everybody, 0, "fine-tune the pruned model", progress)
+    finish(context, trainer, folder, steps, "fine-tune the pruned model", progress)
 }
 
 /// The model of a coalition by a method, in `folder`; an unfinished training there continues. A method that starts from a
-/// trained model needs `parent`.
+/// trained model needs `parent`. A model by `lora` also has its adapters, in PEFT's layout, in the folder `adapter` inside.
 ///
 /// # Errors
-/// As [`full_model`], and a method without its parent.
+/// As [`full_model`]; a method without its parent or without what it needs of the coalition.
 pub fn unlearned_model(
     context: &Context,
     method: Method,
@@ -134,46 +132,25 @@ pub fn unlearned_model(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
-    let (trainer, steps) = trainer_of(context, method, repetition, parent)?;
-    let mut identity = BTreeMap::from([
-        ("data".to_owned(), context.data_hash.clone()),
-        ("coalition".to_owned(), coalition.to_string()),
-    ]);
-    if let Some(parent) = parent.filter(|_| method.starts_from_parent()) {
-        identity.insert("parent".to_owned(), model_hash(parent.config(), &parent.state_dict()?));
-    }
-    let trainer = trainer.with_identity(identity);
-    finish(context, trainer, folder, steps, coalition, repetition, &method.to_string(), progress)
+    let label = method.to_string();
+    let wanted = Wanted { method, coalition, repetition, parent, label: &label };
+    let (model, seconds) = coalition_model(context, &wanted, Some(folder), progress)?;
+    let hash = model_hash(model.config(), &model.state_dict()?);
+    Ok(TrainedModel { model, hash, seconds })
 }
 
-/// Brings a trainer to its last step, from the checkpoint in `folder` if there is one.
-#[allow(clippy::too_many_arguments)]
+/// Brings a trainer on everybody's images to its last step, from the checkpoint in `folder` if there is one.
 fn finish(
     context: &Context,
-    mut trainer: Trainer<UNet2DModel>,
+    trainer: Trainer<UNet2DModel>,
     folder: &Path,
     steps: u64,
-    coalition: &Coalition,
-    repetition: u64,
     label: &str,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
-    if checkpoint_exists(folder) {
-        trainer = trainer.restore(folder)?;
-    }
-    if trainer.step() > steps {
-        return Err(StudyError::Diffusion(DiffusionError::CheckpointMismatch {
-            path: folder.to_owned(),
-            key: "steps".to_owned(),
-            saved: trainer.step().to_string(),
-            current: steps.to_string(),
-        }));
-    }
-    if trainer.step() < steps {
-        let batches = context.batches(coalition, repetition)?;
-        let cadence = context.config.train.checkpoint_every;
-        train_to(&mut trainer, &batches, steps, Some((folder, cadence)), label, progress)?;
-    }
+    let everybody = Coalition::full(context.contributors());
+    let goal = Goal { folder: Some(folder), steps, images: &everybody, repetition: 0, label };
+    let trainer = advance(context, trainer, &goal, progress)?;
     let model = trainer.ema_model()?;
     let hash = model_hash(model.config(), &model.state_dict()?);
     Ok(TrainedModel { model, hash, seconds: trainer.elapsed_seconds() })

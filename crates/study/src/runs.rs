@@ -148,15 +148,7 @@ impl Run {
                     &TrainingSettings { steps: config.train.steps, optimization: &config.train.optimization },
                 )?;
             }
-            Recipe::Unlearn { parent } => {
-                key = key.parent(parent).setting(
-                    "training",
-                    &TrainingSettings {
-                        steps: config.unlearn.steps,
-                        optimization: config.unlearn_optimization(),
-                    },
-                )?;
-            }
+            Recipe::Unlearn { parent } => key = unlearning_settings(config, key.parent(parent))?,
         }
         Ok(key)
     }
@@ -168,6 +160,24 @@ impl Run {
     pub fn id(&self, settings: &RunSettings<'_>) -> Result<RunId, StudyError> {
         Ok(self.key(settings)?.id()?)
     }
+}
+
+/// Adds what the study's method depends on, and nothing that is another method's.
+fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, StudyError> {
+    let (unlearn, optimization) = (&config.unlearn, config.unlearn_optimization());
+    let training = TrainingSettings { steps: unlearn.steps, optimization };
+    Ok(match unlearn.method {
+        Method::Retrain | Method::PruneFineTune | Method::Gd => key.setting("training", &training)?,
+        Method::Lora => key.setting("training", &training)?.setting("lora", &unlearn.lora())?,
+        // Its number of steps follows from the coalition.
+        Method::Ga => {
+            let settings = unlearn.ascent();
+            key.setting("optimization", &settings.training(optimization))?.setting("ga", &settings)?
+        }
+        Method::Iu => {
+            key.setting("batch_size", &optimization.batch_size)?.setting("iu", &unlearn.influence())?
+        }
+    })
 }
 
 /// The key of the pruned and fine-tuned model; it has no record, the key names its folder.
@@ -192,4 +202,66 @@ pub(crate) fn pruned_key(parent: &str, settings: &RunSettings<'_>, n: usize) -> 
 /// Which model the study's method starts from; `None` for a method that starts from scratch.
 pub(crate) fn parent_of(config: &StudyConfig) -> Option<ParentModel> {
     config.unlearn.method.starts_from_parent().then_some(config.unlearn.parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DatasetPreset, Overrides};
+
+    /// The key of a run of a study by a method, with further keys set.
+    fn key(method: &str, set: &[(&str, &str)]) -> RunKey {
+        let mut all = Overrides::default();
+        for (name, value) in [("data.path", "images"), ("unlearn.method", method)].iter().chain(set) {
+            all.set_text(&format!("{name}={value}")).unwrap();
+        }
+        let config = StudyConfig::layered(Some(DatasetPreset::Mnist), None, &all).unwrap();
+        let unet = config.model.unet(32).unwrap();
+        let settings = RunSettings { config: &config, unet: &unet, data_hash: "data", extractors: &[] };
+        let coalition = Coalition::from_members(4, [0, 2]).unwrap();
+        Run::unlearned(coalition, "parent").key(&settings).unwrap()
+    }
+
+    #[test]
+    fn settings_of_a_method_are_in_the_keys_of_its_runs_alone() {
+        let settings = [
+            ("unlearn.ga_ratio", "2.0", "ga"),
+            ("unlearn.ga_learning_rate", "1e-4", "ga"),
+            ("unlearn.iu_ratio", "0.25", "iu"),
+            ("unlearn.iu_variant", "reference", "iu"),
+            ("unlearn.iu_damping", "0.1", "iu"),
+            ("unlearn.lora_rank", "4", "lora"),
+            ("unlearn.lora_alpha", "8.0", "lora"),
+            ("unlearn.lora_dropout", "0.0", "lora"),
+            ("unlearn.lora_lr_ratio", "1.0", "lora"),
+        ];
+        for method in ["retrain", "gd", "ga", "iu", "lora"] {
+            let plain = key(method, &[]).id().unwrap();
+            for (name, value, of) in settings {
+                let changed = key(method, &[(name, value)]).id().unwrap();
+                assert_eq!(changed != plain, of == method, "{name} for {method}");
+            }
+            let longer = key(method, &[("unlearn.steps", "77")]).id().unwrap();
+            assert_eq!(longer != plain, !matches!(method, "ga" | "iu"), "steps for {method}");
+            let fewer = key(method, &[("unlearn.optimization.batch_size", "3")]).id().unwrap();
+            assert_ne!(fewer, plain, "batch size for {method}");
+        }
+    }
+
+    #[test]
+    fn methods_and_parents_are_told_apart() {
+        let words = ["gd", "ga", "iu", "lora"]
+            .map(|method| ["pruned", "full"].map(|parent| key(method, &[("unlearn.parent", parent)]).method));
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        assert_eq!(words, ["gd", "gd_u", "ga", "ga_u", "iu", "iu_u", "lora", "lora_u"]);
+    }
+
+    #[test]
+    fn keys_of_sparsified_fine_tuning_have_the_settings_they_always_had() {
+        let key = key("gd", &[]);
+        let names: Vec<&str> = key.settings.keys().map(String::as_str).collect();
+        assert_eq!(names, ["data", "diffusion", "format", "measure", "sample", "training"]);
+        let training = key.settings["training"].as_object().unwrap();
+        assert_eq!(training.keys().collect::<Vec<_>>(), ["optimization", "steps"]);
+    }
 }

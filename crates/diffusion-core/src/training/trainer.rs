@@ -87,6 +87,13 @@ impl<M: Denoiser> Trainer<M> {
         self
     }
 
+    /// Counts `seconds` as spent before the first step, for weights whose making is no training.
+    #[must_use]
+    pub fn after_seconds(mut self, seconds: f64) -> Self {
+        self.elapsed_seconds += seconds;
+        self
+    }
+
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.step

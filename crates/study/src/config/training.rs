@@ -2,7 +2,9 @@
 
 use diffusion_core::training::TrainingConfig;
 use serde::{Deserialize, Serialize};
-use unlearn::{Method, MethodOn, ParentModel};
+use unlearn::{
+    AscentSettings, InfluenceSettings, InfluenceVariant, LoraSettings, Method, MethodOn, ParentModel,
+};
 
 use super::require;
 use crate::error::StudyError;
@@ -63,14 +65,77 @@ pub struct UnlearnConfig {
     /// Which model it starts from: pruned (sparsified fine-tuning) or full.
     #[serde(default)]
     pub parent: ParentModel,
-    /// Optimiser updates per coalition.
+    /// Optimiser updates per coalition, of `gd` and `lora`.
+    #[serde(default = "default_unlearning_steps")]
     pub steps: u64,
     /// Batch size, optimiser, clipping and EMA; those of `[train]` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimization: Option<TrainingConfig>,
+    /// `ga`: by how much the batches of the removed images are divided to give the steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ga_ratio: Option<f64>,
+    /// `ga`: learning rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ga_learning_rate: Option<f64>,
+    /// `iu`: length of the jump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iu_ratio: Option<f64>,
+    /// `iu`: damping of the Fisher matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iu_damping: Option<f64>,
+    /// `iu`: the exact inverse, or the reference's recursion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iu_variant: Option<InfluenceVariant>,
+    /// `lora`: rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_rank: Option<usize>,
+    /// `lora`: what is added is multiplied by this over the rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_alpha: Option<f64>,
+    /// `lora`: share of an adapter's inputs that is zeroed in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_dropout: Option<f64>,
+    /// `lora`: how many times faster the second matrix learns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_lr_ratio: Option<f64>,
+}
+
+/// The reference's default of `--gd_steps`.
+fn default_unlearning_steps() -> u64 {
+    4000
 }
 
 impl UnlearnConfig {
+    /// Settings of `ga`.
+    pub fn ascent(&self) -> AscentSettings {
+        let usual = AscentSettings::default();
+        AscentSettings {
+            ratio: self.ga_ratio.unwrap_or(usual.ratio),
+            learning_rate: self.ga_learning_rate.unwrap_or(usual.learning_rate),
+        }
+    }
+
+    /// Settings of `iu`.
+    pub fn influence(&self) -> InfluenceSettings {
+        let usual = InfluenceSettings::default();
+        InfluenceSettings {
+            ratio: self.iu_ratio.unwrap_or(usual.ratio),
+            damping: self.iu_damping.unwrap_or(usual.damping),
+            variant: self.iu_variant.unwrap_or(usual.variant),
+        }
+    }
+
+    /// Settings of `lora`.
+    pub fn lora(&self) -> LoraSettings {
+        let usual = LoraSettings::default();
+        LoraSettings {
+            rank: self.lora_rank.unwrap_or(usual.rank),
+            alpha: self.lora_alpha.unwrap_or(usual.alpha),
+            dropout: self.lora_dropout.unwrap_or(usual.dropout),
+            learning_rate_ratio: self.lora_lr_ratio.unwrap_or(usual.learning_rate_ratio),
+        }
+    }
+
     /// Method and parent as one word.
     pub fn method_on(&self) -> MethodOn {
         MethodOn { method: self.method, parent: self.parent }
@@ -78,6 +143,15 @@ impl UnlearnConfig {
 
     pub(super) fn validate(&self) -> Result<(), StudyError> {
         require(self.steps > 0, "unlearn.steps", self.steps, "1 or more")?;
+        require(
+            self.method != Method::PruneFineTune,
+            "unlearn.method",
+            self.method,
+            "`gd`, `ga`, `iu`, `lora` or `retrain`: `prune_fine_tune` is the stage before, which every study has",
+        )?;
+        self.ascent().validate()?;
+        self.influence().validate()?;
+        self.lora().validate()?;
         validate_optional("unlearn.optimization", self.optimization.as_ref())
     }
 }

@@ -54,6 +54,10 @@ pub(super) fn method_name(findings: &Findings<'_>) -> String {
         (unlearn::Method::Gd, unlearn::ParentModel::Pruned) => "sFT-Shapley".to_owned(),
         (unlearn::Method::Gd, unlearn::ParentModel::Full) => "FT-Shapley".to_owned(),
         (unlearn::Method::Retrain, _) => "Retrain-Shapley".to_owned(),
+        // No method of a study, as its validation says.
+        (unlearn::Method::PruneFineTune, _) => "FT-Shapley".to_owned(),
+        (method, unlearn::ParentModel::Pruned) => format!("{method}-Shapley (pruned)"),
+        (method, unlearn::ParentModel::Full) => format!("{method}-Shapley"),
     }
 }
 

@@ -91,5 +91,10 @@ fn method_verb(findings: &Findings<'_>) -> &'static str {
         (unlearn::Method::Gd, unlearn::ParentModel::Pruned) => "Sparsified fine-tuning",
         (unlearn::Method::Gd, unlearn::ParentModel::Full) => "Fine-tuning",
         (unlearn::Method::Retrain, _) => "Retraining",
+        // No method of a study, as its validation says.
+        (unlearn::Method::PruneFineTune, _) => "Fine-tuning",
+        (unlearn::Method::Ga, _) => "Gradient ascent",
+        (unlearn::Method::Iu, _) => "Influence unlearning",
+        (unlearn::Method::Lora, _) => "Low-rank adaptation",
     }
 }

@@ -22,6 +22,6 @@ mod peft;
 mod settings;
 
 pub use adapter::LoraAdapter;
-pub use network::LoraUNet;
+pub use network::{LoraUNet, is_adapter_checkpoint};
 pub use peft::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
 pub use settings::LoraSettings;

@@ -1,10 +1,11 @@
 //! A frozen network with adapters.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffusion_core::model_folder::model_hash;
+use diffusion_core::model_folder::{CONFIG_FILE, model_hash};
 use diffusion_core::parameters::{module_device, state_dict_of};
 use diffusion_core::unet::layout::Layout;
 use diffusion_core::unet::{Projection, ProjectionAdapter};
@@ -188,6 +189,13 @@ impl ProjectionAdapter for Adapted<'_> {
         };
         Some(adapters[index].forward(input).mul_scalar(self.network.settings.scale()))
     }
+}
+
+/// Whether the checkpoint in a folder is one of adapters in training, and not of a whole network.
+pub fn is_adapter_checkpoint(folder: &Path) -> bool {
+    let read = std::fs::read(folder.join(CONFIG_FILE)).ok();
+    let config = read.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    config.is_some_and(|config| config.get("lora").is_some())
 }
 
 /// The device of the frozen network, without autodiff.

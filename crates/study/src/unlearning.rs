@@ -1,0 +1,297 @@
+//! The model of a coalition, by any method.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use data::Batches;
+use diffusion_core::model_folder::model_hash;
+use diffusion_core::training::{Trainer, checkpoint_exists};
+use diffusion_core::{Denoiser, DiffusionError, UNet2DModel};
+use removal::Coalition;
+use streams::Streams;
+use unlearn::influence::{Influence, influence_unlearn};
+use unlearn::lora::{LoraUNet, is_adapter_checkpoint};
+use unlearn::{Images, Method, Start, UnlearnError};
+
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::execute::train_to;
+use crate::progress::{Progress, Task, Unit};
+
+/// Whose model, and from what.
+pub(crate) struct Wanted<'a> {
+    /// How it is made.
+    pub method: Method,
+    /// Who remains.
+    pub coalition: &'a Coalition,
+    /// Which independent repetition.
+    pub repetition: u64,
+    /// The trained model to start from.
+    pub parent: Option<&'a UNet2DModel>,
+    /// What progress is shown under.
+    pub label: &'a str,
+}
+
+/// How far a training goes.
+pub(crate) struct Goal<'a> {
+    /// Where its checkpoints are kept, if anywhere.
+    pub folder: Option<&'a Path>,
+    /// Steps in all.
+    pub steps: u64,
+    /// Whose images it is trained on.
+    pub images: &'a Coalition,
+    /// Which independent repetition.
+    pub repetition: u64,
+    /// What progress is shown under.
+    pub label: &'a str,
+}
+
+/// Brings a trainer to its last step, from the checkpoint in the folder if there is one.
+///
+/// # Errors
+/// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); a checkpoint of something else, or beyond
+/// the last step; those of training and of files.
+pub(crate) fn advance<M: Denoiser>(
+    context: &Context,
+    mut trainer: Trainer<M>,
+    goal: &Goal<'_>,
+    progress: &dyn Progress,
+) -> Result<Trainer<M>, StudyError> {
+    if let Some(folder) = goal.folder.filter(|folder| checkpoint_exists(folder)) {
+        trainer = trainer.restore(folder)?;
+        if trainer.step() > goal.steps {
+            return Err(StudyError::Diffusion(DiffusionError::CheckpointMismatch {
+                path: folder.to_owned(),
+                key: "steps".to_owned(),
+                saved: trainer.step().to_string(),
+                current: goal.steps.to_string(),
+            }));
+        }
+    }
+    if trainer.step() < goal.steps {
+        let batches = context.batches(goal.images, goal.repetition)?;
+        let checkpoint = goal.folder.map(|folder| (folder, context.config.train.checkpoint_every));
+        train_to(&mut trainer, &batches, goal.steps, checkpoint, goal.label, progress)?;
+    } else if let Some(folder) = goal.folder.filter(|folder| !checkpoint_exists(folder)) {
+        // Nothing to train: the folder holds the start.
+        trainer.save(folder)?;
+    }
+    Ok(trainer)
+}
+
+/// The model of a coalition (its averaged weights) and the seconds its making took. With a folder, an unfinished making
+/// there continues, and the folder holds the model in the end.
+///
+/// # Errors
+/// As [`advance`]; a method without its parent or without what it needs of the coalition.
+pub(crate) fn coalition_model(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    folder: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<(UNet2DModel, f64), StudyError> {
+    match wanted.method {
+        Method::Iu => influence(context, wanted, folder, progress),
+        Method::Lora => adapters(context, wanted, folder, progress),
+        Method::Retrain | Method::PruneFineTune | Method::Gd | Method::Ga => {
+            let (trainer, steps, images) = trainer_of(context, wanted)?;
+            let trainer = if folder.is_some() {
+                trainer.with_identity(identity(context, wanted, &[])?)
+            } else {
+                trainer
+            };
+            let goal =
+                Goal { folder, steps, images: &images, repetition: wanted.repetition, label: wanted.label };
+            let trainer = advance(context, trainer, &goal, progress)?;
+            Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
+        }
+    }
+}
+
+/// The trainer of a method that is nothing but training, its number of steps, and whose images it sees.
+fn trainer_of(
+    context: &Context,
+    wanted: &Wanted<'_>,
+) -> Result<(Trainer<UNet2DModel>, u64, Coalition), StudyError> {
+    let config = &context.config;
+    let images = match wanted.method.images() {
+        Images::Remaining => wanted.coalition.clone(),
+        Images::Removed => wanted.coalition.complement(),
+        Images::All => Coalition::full(context.contributors()),
+    };
+    let (steps, training) = match wanted.method {
+        Method::Retrain => (config.train.steps, config.train.optimization.clone()),
+        Method::PruneFineTune if !wanted.coalition.is_full() => {
+            return Err(UnlearnError::NotEverybody.into());
+        }
+        Method::PruneFineTune => (config.fine_tune.steps, config.fine_tune_optimization().clone()),
+        Method::Ga => {
+            let settings = config.unlearn.ascent();
+            let removed = context.split.train.restricted_to(&images)?.len();
+            let training = settings.training(config.unlearn_optimization());
+            (settings.steps(removed, &training), training)
+        }
+        Method::Gd | Method::Iu | Method::Lora => {
+            (config.unlearn.steps, config.unlearn_optimization().clone())
+        }
+    };
+    let streams = match wanted.method {
+        Method::PruneFineTune => context.streams(0).child("fine-tuning", 0),
+        _ => training_streams(context, wanted),
+    };
+    let fresh = || Ok(context.fresh_model(wanted.repetition)?);
+    let start = Start { fresh: &fresh, parent: wanted.parent };
+    let trainer = unlearn::prepare(wanted.method, &start, &training, context.schedule.clone(), streams)?;
+    Ok((trainer, steps, images))
+}
+
+fn training_streams(context: &Context, wanted: &Wanted<'_>) -> Streams {
+    context.streams(wanted.repetition).child("training", 0)
+}
+
+/// One jump; an interrupted one begins anew.
+fn influence(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    folder: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<(UNet2DModel, f64), StudyError> {
+    let config = &context.config;
+    let (parent, settings) = (parent_of(wanted)?, config.unlearn.influence());
+    let batch_size = config.unlearn_optimization().batch_size;
+    let facts = [("iu", json(&settings)?), ("batch_size", batch_size.to_string())];
+    if let Some(finished) = finished(context, wanted, folder, &facts)? {
+        return Ok(finished);
+    }
+    let start = Instant::now();
+    let batches = |who: &Coalition| -> Result<Option<Batches>, StudyError> {
+        if who.is_empty() { Ok(None) } else { context.batches(who, wanted.repetition).map(Some) }
+    };
+    let (remaining, removed) = (batches(wanted.coalition)?, batches(&wanted.coalition.complement())?);
+    let streams = context.streams(wanted.repetition).child("influence", 0);
+    let images = Influence {
+        remaining: remaining.as_ref(),
+        removed: removed.as_ref(),
+        batch_size,
+        schedule: &context.schedule,
+        streams: &streams,
+    };
+    let gradients =
+        [&remaining, &removed].into_iter().flatten().map(|b| b.per_pass(batch_size)).sum::<usize>();
+    let label = format!("{}: gradients", wanted.label);
+    let mut bar = progress.begin(Task { label, total: gradients as u64, unit: Unit::Steps });
+    let model = influence_unlearn(parent, &images, &settings, &mut |done, _| {
+        bar.advance(done as u64, "");
+        if progress.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let model = match model {
+        Err(UnlearnError::Stopped) => return Err(StudyError::Stopped),
+        other => other?,
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some(folder) = folder {
+        result_holder(context, wanted, &model, &facts)?.after_seconds(seconds).save(folder)?;
+    }
+    Ok((model, seconds))
+}
+
+/// Adapters, trained and merged. While they train, the folder is a checkpoint of them; in the end it is the merged model,
+/// with the adapters in PEFT's layout in the folder `adapter` inside.
+fn adapters(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    folder: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<(UNet2DModel, f64), StudyError> {
+    let config = &context.config;
+    let (parent, settings) = (parent_of(wanted)?, config.unlearn.lora());
+    let facts = [("lora", json(&settings)?), ("steps", config.unlearn.steps.to_string())];
+    if let Some(finished) = finished(context, wanted, folder, &facts)? {
+        return Ok(finished);
+    }
+    let streams = training_streams(context, wanted);
+    let network = LoraUNet::new(parent, &settings, &streams.child("adapters", 0))?;
+    let optimization = config.unlearn_optimization().clone();
+    let mut trainer = Trainer::new(network, optimization, context.schedule.clone(), streams)?;
+    if folder.is_some() {
+        trainer = trainer.with_identity(identity(context, wanted, &[])?);
+    }
+    let goal = Goal {
+        folder,
+        steps: config.unlearn.steps,
+        images: wanted.coalition,
+        repetition: wanted.repetition,
+        label: wanted.label,
+    };
+    let trainer = advance(context, trainer, &goal, progress)?;
+    let (averaged, seconds) = (trainer.ema_model()?, trainer.elapsed_seconds());
+    let merged = averaged.merged()?;
+    if let Some(folder) = folder {
+        let [settings, weights] = averaged.adapter_files()?;
+        let named = [settings, weights].map(|(name, bytes)| (format!("adapter/{name}"), bytes));
+        let files: Vec<(&str, Vec<u8>)> =
+            named.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        result_holder(context, wanted, &merged, &facts)?.after_seconds(seconds).save_with(folder, &files)?;
+    }
+    Ok((merged, seconds))
+}
+
+/// The result of a method without a training of the whole network, if the folder holds it.
+fn finished(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    folder: Option<&Path>,
+    facts: &[(&str, String)],
+) -> Result<Option<(UNet2DModel, f64)>, StudyError> {
+    let Some(folder) = folder.filter(|folder| checkpoint_exists(folder) && !is_adapter_checkpoint(folder))
+    else {
+        return Ok(None);
+    };
+    let holder = result_holder(context, wanted, parent_of(wanted)?, facts)?.restore(folder)?;
+    Ok(Some((holder.ema_model()?, holder.elapsed_seconds())))
+}
+
+/// Weights as a training that has not begun, whose average is the weights themselves: what puts them into a folder like any
+/// other model's. `facts` are what else they depend on.
+fn result_holder(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    model: &UNet2DModel,
+    facts: &[(&str, String)],
+) -> Result<Trainer<UNet2DModel>, StudyError> {
+    let optimization = context.config.unlearn_optimization().clone();
+    let streams = training_streams(context, wanted);
+    let trainer = Trainer::new(model.clone(), optimization, context.schedule.clone(), streams)?;
+    Ok(trainer.with_identity(identity(context, wanted, facts)?))
+}
+
+/// What a folder is bound to, besides the settings of the training.
+fn identity(
+    context: &Context,
+    wanted: &Wanted<'_>,
+    facts: &[(&str, String)],
+) -> Result<BTreeMap<String, String>, StudyError> {
+    let mut identity = BTreeMap::from([
+        ("data".to_owned(), context.data_hash.clone()),
+        ("coalition".to_owned(), wanted.coalition.to_string()),
+    ]);
+    if let Some(parent) = wanted.parent.filter(|_| wanted.method.starts_from_parent()) {
+        identity.insert("parent".to_owned(), model_hash(parent.config(), &parent.state_dict()?));
+    }
+    if matches!(wanted.method, Method::Ga | Method::Iu | Method::Lora) {
+        identity.insert("method".to_owned(), wanted.method.to_string());
+    }
+    identity.extend(facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    Ok(identity)
+}
+
+fn parent_of<'a>(wanted: &Wanted<'a>) -> Result<&'a UNet2DModel, StudyError> {
+    let missing = || UnlearnError::NoParent { method: wanted.method.to_string() };
+    Ok(wanted.parent.ok_or_else(missing)?)
+}
+
+fn json(settings: &impl serde::Serialize) -> Result<String, StudyError> {
+    serde_json::to_string(settings).map_err(|source| StudyError::NotJson { source })
+}
