@@ -366,6 +366,72 @@ fn records_of_a_changed_study_are_not_mixed() {
 }
 
 #[test]
+fn records_and_scores_are_exported_as_tables() {
+    let study = TinyStudy::new();
+    study.complete("out", &[]);
+    let out = study.path("out").display().to_string();
+    let path = |name: &str| study.path(name).display().to_string();
+    let report = read_json(&study.path("out/report.json"));
+    let people = report["contributors"].as_array().unwrap();
+
+    // The scores of the report, in all three formats.
+    for name in ["scores.csv", "scores.jsonl", "scores.parquet"] {
+        run(TRIBUTE, ["export", &out, "--what", "scores", "-o", &path(name)]).succeeded();
+    }
+    let text = fs::read_to_string(path("scores.jsonl")).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let behaviors = report["behaviors"].as_array().unwrap();
+    assert_eq!(rows.len(), behaviors.len() * people.len());
+    for behavior in behaviors {
+        for score in behavior["scores"].as_array().unwrap() {
+            let place = score["contributor"].as_u64().unwrap() as usize;
+            let row = rows
+                .iter()
+                .find(|row| row["behavior"] == behavior["key"] && row["contributor"] == place)
+                .unwrap();
+            assert_eq!(row["score"], score["value"]);
+            assert_eq!(row["name"], people[place]["name"]);
+            assert_eq!(row["lower"], score["interval"]["low"]);
+        }
+    }
+    let csv = fs::read_to_string(path("scores.csv")).unwrap();
+    assert!(csv.starts_with("behavior,contributor,name,score,"), "{csv}");
+    assert_eq!(csv.lines().count(), rows.len() + 1);
+    let parquet = |name: &str| {
+        let bytes = fs::read(path(name)).unwrap();
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{name}");
+        bytes
+    };
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    let scores = parquet("scores.parquet");
+    assert!(people.iter().all(|person| holds(&scores, person["name"].as_str().unwrap())));
+
+    // Records: the format by the file's name, or as said.
+    run(TRIBUTE, ["export", &out, "-o", &path("records.parquet"), "--method", "gd"]).succeeded();
+    assert!(holds(&parquet("records.parquet"), "behavior.colourfulness"));
+    run(TRIBUTE, ["export", &out, "-o", &path("records.txt"), "--format", "parquet"]).succeeded();
+    parquet("records.txt");
+    run(TRIBUTE, ["export", &out, "-o", &path("x.csv"), "--what", "scores", "--method", "gd"])
+        .refused(2, &["--method chooses records"]);
+
+    // tribute-lds writes its own.
+    let judged = run(LDS, ["--train", &out, "--bootstrap", "20", "--scores", &path("own.jsonl")]).json();
+    let text = fs::read_to_string(path("own.jsonl")).unwrap();
+    let own: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(own.len(), rows.len());
+    for row in &own {
+        let scores = &judged["behaviors"][row["behavior"].as_str().unwrap()]["scores"];
+        assert_eq!(row["score"], scores["values"][row["contributor"].as_u64().unwrap() as usize]);
+        assert_eq!(row["name"], people[row["contributor"].as_u64().unwrap() as usize]["name"]);
+    }
+    run(LDS, ["--train", &out, "--scores", &path("own.xls")]).refused(2, &["own.xls", ".parquet"]);
+    fs::remove_file(study.path("out/report.json")).unwrap();
+    run(TRIBUTE, ["export", &out, "-o", &path("x.csv"), "--what", "scores"])
+        .refused(2, &["no report yet", "`tribute run`"]);
+    assert!(!study.path("x.csv").exists());
+}
+
+#[test]
 fn a_folder_without_a_study_is_met_with_the_right_advice() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere").display().to_string();

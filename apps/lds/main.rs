@@ -6,6 +6,7 @@ mod estimate;
 mod evidence;
 mod judge;
 mod own;
+mod scores;
 mod settings;
 mod table;
 mod utilities;
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
     let arguments: Arguments = parse();
     main_with(|| {
         arguments.check()?;
+        if let Some(path) = &arguments.scores {
+            scores::format_of(path)?;
+        }
         let evidence = read(&arguments)?;
         let estimator = Estimator::chosen(&arguments, evidence.reference);
         let judged = evidence
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
             behaviors.insert(behavior.key.clone(), behavior.to_json()?);
         }
         output.insert("behaviors".to_owned(), behaviors.into());
+        if let Some(path) = &arguments.scores {
+            scores::write(path, &evidence, &judged, &arguments)?;
+        }
         if !arguments.quiet {
             tell(&evidence, &judged, &arguments);
         }

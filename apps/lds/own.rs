@@ -111,7 +111,7 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
     let behaviors = scalar_behaviors(&train);
     let mut evidence = Evidence {
         n,
-        names: Vec::new(),
+        names: own_folder.as_ref().map(|dir| names(dir, n)).unwrap_or_default(),
         train,
         full,
         none,
@@ -204,6 +204,19 @@ fn scalar_behaviors(train: &[Row]) -> Vec<String> {
     let scalars =
         train.iter().flat_map(|row| row.behaviors.iter().filter(|(_, value)| value.scalar().is_some()));
     scalars.map(|(key, _)| key.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The contributors' names, where the study has come to its report.
+fn names(dir: &StudyDir, n: usize) -> Vec<String> {
+    let report = std::fs::read(dir.report_json()).ok();
+    let report: Option<serde_json::Value> = report.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let people = report.as_ref().and_then(|report| report["contributors"].as_array());
+    let names: Vec<String> = people
+        .into_iter()
+        .flatten()
+        .filter_map(|person| person["name"].as_str().map(str::to_owned))
+        .collect();
+    if names.len() == n { names } else { Vec::new() }
 }
 
 fn repetition(record: &Record) -> u64 {

@@ -1,18 +1,31 @@
-//! `tribute export`: records for other programs.
+//! `tribute export`: records and scores for other programs.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ledger::Ledger;
+use ledger::{Cell, Ledger, Table, TableFormat};
+use serde_json::Value;
 use study::StudyDir;
+use terminal::usage;
 
-/// File formats of records.
+/// File formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One record's JSON a line, whole: can be read back
+    /// One JSON object a line; records whole, so that they can be read back
     Jsonl,
-    /// One record a row, flat
+    /// One record or score a row, flat
     Csv,
+    /// The rows of the CSV as an Apache Parquet file, with numbers as numbers
+    Parquet,
+}
+
+/// What is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// One for each model that was made and measured
+    Records,
+    /// One for each behaviour and contributor, as in the report
+    Scores,
 }
 
 /// Arguments of `tribute export`.
@@ -23,24 +36,102 @@ pub struct ExportArgs {
     /// File to write
     #[arg(long, short)]
     output: PathBuf,
-    /// File format
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
-    /// Only the records of this method (retrain, gd, gd_u, null)
+    /// What to write
+    #[arg(long, value_enum, default_value_t = What::Records)]
+    what: What,
+    /// File format; by the end of the file's name when left out, and JSONL if that says nothing
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Only the records of this method (retrain, gd, gd_u, null...)
     #[arg(long)]
     method: Option<String>,
 }
 
-/// Writes the records.
+/// Writes the records or scores.
 pub fn export(arguments: &ExportArgs) -> anyhow::Result<()> {
     let dir = StudyDir::new(&arguments.folder);
     dir.check()?;
+    let format = match arguments.format {
+        Some(Format::Jsonl) => TableFormat::Jsonl,
+        Some(Format::Csv) => TableFormat::Csv,
+        Some(Format::Parquet) => TableFormat::Parquet,
+        None => TableFormat::of_path(&arguments.output).unwrap_or(TableFormat::Jsonl),
+    };
+    let (count, what) = match arguments.what {
+        What::Records => (records(&dir, arguments, format)?, "records"),
+        What::Scores => (scores(&dir, arguments, format)?, "scores"),
+    };
+    eprintln!("{count} {what} written to {}", arguments.output.display());
+    Ok(())
+}
+
+fn records(dir: &StudyDir, arguments: &ExportArgs, format: TableFormat) -> anyhow::Result<usize> {
     let ledger = Ledger::open(dir.ledger())?;
     let keep = |record: &ledger::Record| arguments.method.as_ref().is_none_or(|m| record.key().method == *m);
-    let count = match arguments.format {
-        Format::Jsonl => ledger.export_jsonl(&arguments.output, keep)?,
-        Format::Csv => ledger.export_csv(&arguments.output, keep)?,
+    Ok(match format {
+        TableFormat::Jsonl => ledger.export_jsonl(&arguments.output, keep)?,
+        flat => ledger.export_table(&arguments.output, flat, keep)?,
+    })
+}
+
+/// The scores of `report.json`.
+fn scores(dir: &StudyDir, arguments: &ExportArgs, format: TableFormat) -> anyhow::Result<usize> {
+    if arguments.method.is_some() {
+        return Err(usage("--method chooses records; scores are of the study's own method"));
+    }
+    let path = dir.report_json();
+    if !path.is_file() {
+        return Err(usage(format!(
+            "{} has no report yet, which the scores stand in: let `tribute run` come to its end",
+            dir.root().display()
+        )));
+    }
+    let damaged = |what: &str| {
+        anyhow::anyhow!("{} is damaged ({what}); run the study again to write it anew", path.display())
     };
-    eprintln!("{count} records written to {}", arguments.output.display());
-    Ok(())
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(&path)?).map_err(|error| damaged(&error.to_string()))?;
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().ok_or_else(|| damaged(name));
+    let contributors = list(&report, "contributors")?;
+    let columns = [
+        "behavior",
+        "contributor",
+        "name",
+        "score",
+        "standard_error",
+        "lower",
+        "upper",
+        "level",
+        "rank",
+        "estimator",
+    ];
+    let mut table = Table::new(columns.map(str::to_owned).to_vec());
+    for behavior in list(&report, "behaviors")? {
+        for score in list(&behavior, "scores")? {
+            let contributor = score["contributor"].as_u64().ok_or_else(|| damaged("contributor"))?;
+            let person = contributors.get(contributor as usize).ok_or_else(|| damaged("contributors"))?;
+            table.push(vec![
+                text(&behavior["key"]),
+                Some(Cell::Integer(contributor as i64)),
+                text(&person["name"]),
+                number(&score["value"]),
+                number(&score["standard_error"]),
+                number(&score["interval"]["low"]),
+                number(&score["interval"]["high"]),
+                number(&behavior["confidence"]),
+                score["rank"].as_i64().map(Cell::Integer),
+                text(&behavior["method"]),
+            ]);
+        }
+    }
+    table.write(&arguments.output, format)?;
+    Ok(table.len())
+}
+
+fn text(value: &Value) -> Option<Cell> {
+    value.as_str().map(Cell::from)
+}
+
+fn number(value: &Value) -> Option<Cell> {
+    value.as_f64().map(Cell::Number)
 }

@@ -26,7 +26,7 @@ enum Command {
     Run(run::RunArgs),
     /// Show what is done, what is left, and what failed
     Status(status::StatusArgs),
-    /// Write a study's records as JSONL or CSV
+    /// Write a study's records or scores as JSONL, CSV or Parquet
     Export(export::ExportArgs),
 }
 

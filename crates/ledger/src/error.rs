@@ -148,6 +148,14 @@ pub enum LedgerError {
         /// What is wrong.
         detail: String,
     },
+    /// A table with more in a column than the format has room for.
+    #[error(
+        "cannot write {path}: a column has more than 2 GiB, the limit of this format; write .csv or .jsonl"
+    )]
+    TableTooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// A text that is no run id.
     #[error("`{text}` is not a run id: it must be 64 lower-case hexadecimal digits")]
     BadRunId {

@@ -1,13 +1,13 @@
-//! Records as one table: JSON lines and CSV.
+//! Records as one table: JSON lines, CSV and Parquet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use removal::Coalition;
 use serde_json::Value as Json;
 
 use crate::publish::replace;
-use crate::{Ledger, LedgerError, Record, Value};
+use crate::{Cell, Ledger, LedgerError, Record, Table, TableFormat, Value};
 
 impl Ledger {
     /// Writes the records that `keep` wants to one file, one record's JSON a line, in order of their ids. Atomic: the
@@ -32,7 +32,7 @@ impl Ledger {
         replace(path.as_ref(), text.as_bytes()).map(|()| count)
     }
 
-    /// Writes the records that `keep` wants to one CSV file, one record a row, in order of their ids. Atomic, as
+    /// Writes the records that `keep` wants to one flat table, one record a row, in order of their ids. Atomic, as
     /// [`Ledger::export_jsonl`]. Gives the number of records.
     ///
     /// Columns: `id`, `method`, `coalition`, `remaining` and `removed` (contributor indices, separated by spaces),
@@ -41,12 +41,30 @@ impl Ledger {
     /// `setting.<name>.<key or index>`). A record without a column's value leaves it empty.
     ///
     /// # Errors
-    /// Those of [`Ledger::iter`] and of writing.
+    /// Those of [`Ledger::iter`] and of [`Table::write`].
+    pub fn export_table(
+        &self,
+        path: impl AsRef<Path>,
+        format: TableFormat,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<usize, LedgerError> {
+        let table = self.table(keep)?;
+        table.write(path, format).map(|()| table.len())
+    }
+
+    /// [`Ledger::export_table`] as CSV.
+    ///
+    /// # Errors
+    /// As there.
     pub fn export_csv(
         &self,
         path: impl AsRef<Path>,
         keep: impl Fn(&Record) -> bool,
     ) -> Result<usize, LedgerError> {
+        self.export_table(path, TableFormat::Csv, keep)
+    }
+
+    fn table(&self, keep: impl Fn(&Record) -> bool) -> Result<Table, LedgerError> {
         let mut rows = Vec::new();
         for record in self.iter()? {
             let record = record?;
@@ -54,19 +72,12 @@ impl Ledger {
                 rows.push(row(&record));
             }
         }
-        let mut columns: Vec<&Column> = rows.iter().flat_map(BTreeMap::keys).collect();
-        columns.sort();
-        columns.dedup();
-        let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-        let unwritable =
-            |error: csv::Error| LedgerError::io("write", path.as_ref(), std::io::Error::other(error));
-        writer.write_record(columns.iter().map(|column| column.name())).map_err(unwritable)?;
-        for row in &rows {
-            let fields = columns.iter().map(|column| row.get(column).map_or("", String::as_str));
-            writer.write_record(fields).map_err(unwritable)?;
+        let columns: BTreeSet<Column> = rows.iter().flat_map(BTreeMap::keys).cloned().collect();
+        let mut table = Table::new(columns.iter().map(Column::name).collect());
+        for mut row in rows {
+            table.push(columns.iter().map(|column| row.remove(column)).collect());
         }
-        let text = writer.into_inner().map_err(|error| unwritable(error.into_error().into()))?;
-        replace(path.as_ref(), &text).map(|()| rows.len())
+        Ok(table)
     }
 }
 
@@ -102,7 +113,7 @@ impl Column {
     }
 }
 
-fn row(record: &Record) -> BTreeMap<Column, String> {
+fn row(record: &Record) -> BTreeMap<Column, Cell> {
     let key = record.key();
     let fixed = [
         record.id().to_string(),
@@ -113,30 +124,30 @@ fn row(record: &Record) -> BTreeMap<Column, String> {
         key.parent.clone().unwrap_or_default(),
         record.device.clone(),
         record.program.clone(),
-        record.times.finished_unix.to_string(),
     ];
     let mut row: BTreeMap<_, _> =
-        fixed.into_iter().enumerate().map(|(place, text)| (Column::Fixed(place), text)).collect();
+        fixed.into_iter().enumerate().map(|(place, text)| (Column::Fixed(place), Cell::Text(text))).collect();
+    row.insert(Column::Fixed(FIXED.len() - 1), integer(record.times.finished_unix));
     let named = |parts: &[&str]| parts.iter().map(|part| Part::Name(part.to_string())).collect::<Vec<_>>();
     for (name, value) in &record.behaviors {
         let parts = named(&["behavior", name]);
         match value {
             Value::Scalar(number) => {
-                row.insert(Column::Named(parts), number.to_string());
+                row.insert(Column::Named(parts), Cell::Number(*number));
             }
             Value::Vector(numbers) => {
                 for (index, number) in numbers.iter().enumerate() {
                     let parts = [parts.clone(), vec![Part::Index(index)]].concat();
-                    row.insert(Column::Named(parts), number.to_string());
+                    row.insert(Column::Named(parts), Cell::Number(*number));
                 }
             }
         }
     }
     for (stage, seconds) in &record.times.seconds {
-        row.insert(Column::Named(named(&["seconds", stage])), seconds.to_string());
+        row.insert(Column::Named(named(&["seconds", stage])), Cell::Number(*seconds));
     }
     for (purpose, seed) in &key.seeds {
-        row.insert(Column::Named(named(&["seed", purpose])), seed.to_string());
+        row.insert(Column::Named(named(&["seed", purpose])), integer(*seed));
     }
     for (name, value) in &key.settings {
         flatten(named(&["setting", name]), value, &mut row);
@@ -144,7 +155,7 @@ fn row(record: &Record) -> BTreeMap<Column, String> {
     row
 }
 
-fn flatten(parts: Vec<Part>, value: &Json, row: &mut BTreeMap<Column, String>) {
+fn flatten(parts: Vec<Part>, value: &Json, row: &mut BTreeMap<Column, Cell>) {
     let under = |part: Part| [parts.clone(), vec![part]].concat();
     match value {
         Json::Null => {}
@@ -155,12 +166,25 @@ fn flatten(parts: Vec<Part>, value: &Json, row: &mut BTreeMap<Column, String>) {
             items.iter().enumerate().for_each(|(index, item)| flatten(under(Part::Index(index)), item, row));
         }
         Json::String(text) => {
-            row.insert(Column::Named(parts), text.clone());
+            row.insert(Column::Named(parts), Cell::Text(text.clone()));
         }
-        Json::Bool(_) | Json::Number(_) => {
-            row.insert(Column::Named(parts), value.to_string());
+        Json::Bool(value) => {
+            row.insert(Column::Named(parts), Cell::Boolean(*value));
+        }
+        Json::Number(number) => {
+            let cell = match (number.as_i64(), number.as_f64()) {
+                (Some(integer), _) => Cell::Integer(integer),
+                (None, Some(float)) if !number.is_u64() => Cell::Number(float),
+                _ => Cell::Text(number.to_string()),
+            };
+            row.insert(Column::Named(parts), cell);
         }
     }
+}
+
+/// An integer; as text beyond the range of signed ones, where rounding would change it.
+fn integer(number: u64) -> Cell {
+    i64::try_from(number).map_or_else(|_| Cell::Text(number.to_string()), Cell::Integer)
 }
 
 fn indices(coalition: &Coalition) -> String {

@@ -52,6 +52,7 @@ mod record;
 pub mod reference;
 mod status;
 mod store;
+mod table;
 
 pub use canonical::canonical_json;
 pub use claim::{Claim, ClaimOutcome, DriverLock, Next};
@@ -61,3 +62,4 @@ pub use key::{RunId, RunKey};
 pub use record::{RECORD_FORMAT, RECORD_VERSION, Record, Times, Value};
 pub use status::{Running, Status};
 pub use store::Ledger;
+pub use table::{Cell, Table, TableFormat};

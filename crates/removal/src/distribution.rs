@@ -321,8 +321,8 @@ impl FromStr for RemovalDistribution {
 mod tests {
     use super::*;
     use RemovalDistribution::{
-        AddOneIn, Datamodel, Leverage, LeveragePaired, Loo, None, Permutation, PermutationAntithetic, Shapley,
-        ShapleyPaired, Uniform,
+        AddOneIn, Datamodel, Leverage, LeveragePaired, Loo, None, Permutation, PermutationAntithetic,
+        Shapley, ShapleyPaired, Uniform,
     };
     use proptest::prelude::*;
 
@@ -493,7 +493,9 @@ mod tests {
             let mut order = Vec::new();
             for place in 0..n as u64 - 1 {
                 let draw = distribution.draw(n, &STREAMS, number * (n as u64 - 1) + place).unwrap().coalition;
-                assert!(before.members().all(|member| draw.contains(member)) && draw.len() == before.len() + 1);
+                assert!(
+                    before.members().all(|member| draw.contains(member)) && draw.len() == before.len() + 1
+                );
                 order.extend(draw.members().filter(|&member| !before.contains(member)));
                 before = draw;
             }
