@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diffusion_core::unet::layout::Layout;
 use diffusion_core::{StateDict, TensorF32, UNet2DConfig};
-use sparsify::{DependencyGraph, Importance, Plan, PruningSettings, Ratio, surgery};
+use sparsify::{DependencyGraph, Evidence, Importance, Plan, PruningSettings, Ratio, surgery};
 
 /// Weights in [-1, 1) without a pattern.
 fn weights(config: &UNet2DConfig) -> StateDict {
@@ -36,6 +36,11 @@ fn pruning(criterion: &mut Criterion) {
         let graph = DependencyGraph::of(&config).expect("a valid preset");
         group.bench_function("importance", |b| {
             b.iter(|| Importance::Magnitude.scores(&graph, black_box(&weights)))
+        });
+        group.bench_function("importance by gradients", |b| {
+            // Any arrays of the network's shapes will do for gradients.
+            let evidence = Evidence::from(&weights).with_gradients(&weights);
+            b.iter(|| Importance::Taylor.scores(&graph, black_box(evidence)))
         });
         for ratio in [0.1, 0.3, 0.5, 0.7] {
             let settings = PruningSettings::new(Ratio::new(ratio).expect("between 0 and 1"));

@@ -4,10 +4,12 @@ mod tiny_study;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde_json::Value;
-use tiny_study::{DATASETS, Outcome, PRUNE, TRAIN, TinyStudy, run};
+use tiny_study::{Background, DATASETS, Outcome, PRUNE, TRAIN, TinyStudy, run};
 
 /// A study with a trained model in `full`; shared by all tests.
 static STUDY: LazyLock<TinyStudy> = LazyLock::new(|| {
@@ -218,6 +220,25 @@ fn a_study_prunes_by_gradients() {
     study.complete("out", &[]);
     assert_eq!(folders().len(), 2);
     assert_eq!(fs::read(study.path("out/report.json")).unwrap(), report);
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let (study, full, out) = (path("study.toml"), path("full"), path("stopped"));
+    let csv = path("stopped.csv");
+    let ranking: &[&str] = &["--out", &out];
+    let scan: &[&str] = &["--scan", "--csv", &csv];
+    for goal in [ranking, scan] {
+        let mut command = Command::new(PRUNE);
+        // A million timesteps: far more than there is time for.
+        command.args([&full, "--study", &study, "--pruner", "taylor", "--iterative-steps", "1000"]).args(goal);
+        let running = Background::start(&mut command);
+        std::thread::sleep(Duration::from_secs(2));
+        running.signal("INT");
+        let stopped = running.end().refused(1, &["stopped; nothing was written"]);
+        assert!(stopped.stderr.contains("stopping after this step"), "{}", stopped.stderr);
+    }
+    assert!(!Path::new(&out).exists() && !Path::new(&csv).exists());
 }
 
 #[test]

@@ -101,6 +101,14 @@ fn main() -> ExitCode {
     })
 }
 
+/// Unlike training, ranking and scanning leave nothing that the same command could continue from.
+fn nothing_written(error: study::StudyError) -> anyhow::Error {
+    match error {
+        study::StudyError::Stopped => anyhow::anyhow!("stopped; nothing was written"),
+        other => other.into(),
+    }
+}
+
 impl Arguments {
     fn prune(
         &self,
@@ -113,7 +121,9 @@ impl Arguments {
         let out = self.out.as_ref().context("which folder is to be written?")?;
         let settings = source.settings();
         let made = match source.context() {
-            Some(context) => prune_weights(context, config, weights, &session.progress)?,
+            Some(context) => {
+                prune_weights(context, config, weights, &session.progress).map_err(nothing_written)?
+            }
             None => prune_without_images(config, weights, settings.pruning(), source.seed())?,
         };
         let PrunedWeights { pruned, gradients } = made;
@@ -166,7 +176,8 @@ impl Arguments {
         };
         // A scan is not accepted without a study.
         let context = source.context().context("a scan needs a study")?;
-        let rows = scan_pruning(context, config, weights, &ratios, self.timed_steps, &session.progress)?;
+        let rows = scan_pruning(context, config, weights, &ratios, self.timed_steps, &session.progress)
+            .map_err(nothing_written)?;
         if let Some(path) = &self.csv {
             write_atomically(path, table::csv(&rows).as_bytes()).context("the table")?;
         }
