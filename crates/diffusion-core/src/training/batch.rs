@@ -1,5 +1,7 @@
 //! From images to what the network is trained on.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::ImageBatch;
 use streams::{Streams, standard_normal};
@@ -24,21 +26,22 @@ pub fn noise_loss<M: Denoiser>(
     schedule: &NoiseSchedule,
     streams: &Streams,
 ) -> Result<Tensor<1>, DiffusionError> {
-    let device = module_device(model)?;
-    let batch = NoisyBatch::new(images, number, model.sample_shape(), schedule, streams, &device)?;
-    let predicted = model.predict_noise_in_training(batch.noisy, batch.timesteps, streams, number);
-    let error = predicted - batch.noise;
-    Ok((error.clone() * error).mean())
+    let batch = NoisyBatch::new(images, number, model.sample_shape(), schedule, streams)?;
+    batch.loss(model, 0..batch.len(), streams, number)
 }
 
-/// Noisy images, their timesteps, and the noise to be predicted.
-struct NoisyBatch {
+/// Noisy images, their timesteps, and the noise to be predicted, on the host.
+///
+/// A batch is drawn whole and may go through the network in slices: which images, noises and timesteps belong to a step
+/// does not depend on how its batch is divided.
+pub(super) struct NoisyBatch {
     /// x_t, `[batch, channels, height, width]`.
-    noisy: Tensor<4>,
+    noisy: Vec<f32>,
     /// t, `[batch]`.
-    timesteps: Tensor<1, Int>,
+    timesteps: Vec<i32>,
     /// epsilon, of `noisy`'s shape.
-    noise: Tensor<4>,
+    noise: Vec<f32>,
+    shape: [usize; 4],
 }
 
 impl NoisyBatch {
@@ -48,13 +51,12 @@ impl NoisyBatch {
     /// # Errors
     /// [`DiffusionError::InputShape`] if the images are not of `expected` shape `[channels, height, width]` or there
     /// are none.
-    fn new(
+    pub(super) fn new(
         images: &ImageBatch,
         number: u64,
         expected: [usize; 3],
         schedule: &NoiseSchedule,
         streams: &Streams,
-        device: &Device,
     ) -> Result<Self, DiffusionError> {
         let [count, channels, height, width] = images.shape;
         if count == 0
@@ -74,11 +76,41 @@ impl NoisyBatch {
             antithetic_timesteps(&mut streams.rng("timesteps", number), schedule.timesteps(), count);
         let noise = standard_normal(&mut streams.rng("training noise", number), images.pixels.len());
         let noisy = schedule.add_noise(&images.pixels, &noise, &timesteps)?;
-        let times: Vec<i32> = timesteps.iter().map(|&t| t as i32).collect();
-        Ok(Self {
-            noisy: Tensor::from_data(TensorData::new(noisy, images.shape), device),
-            timesteps: Tensor::from_data(TensorData::new(times, [count]), device),
-            noise: Tensor::from_data(TensorData::new(noise, images.shape), device),
-        })
+        let timesteps = timesteps.iter().map(|&t| t as i32).collect();
+        Ok(Self { noisy, timesteps, noise, shape: images.shape })
+    }
+
+    /// Number of images.
+    pub(super) fn len(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// The mean squared error over the images of `slice`, `[1]`. `number` and `streams` are those that a network with
+    /// dropout draws from.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] if the model has no parameters.
+    pub(super) fn loss<M: Denoiser>(
+        &self,
+        model: &M,
+        slice: Range<usize>,
+        streams: &Streams,
+        number: u64,
+    ) -> Result<Tensor<1>, DiffusionError> {
+        let device = module_device(model)?;
+        let noise = self.images(&self.noise, slice.clone(), &device);
+        let noisy = self.images(&self.noisy, slice.clone(), &device);
+        let times = self.timesteps[slice.clone()].to_vec();
+        let times = Tensor::<1, Int>::from_data(TensorData::new(times, [slice.len()]), &device);
+        let predicted = model.predict_noise_in_training(noisy, times, streams, number);
+        let error = predicted - noise;
+        Ok((error.clone() * error).mean())
+    }
+
+    fn images(&self, values: &[f32], slice: Range<usize>, device: &Device) -> Tensor<4> {
+        let [_, channels, height, width] = self.shape;
+        let size = channels * height * width;
+        let values = values[slice.start * size..slice.end * size].to_vec();
+        Tensor::from_data(TensorData::new(values, [slice.len(), channels, height, width]), device)
     }
 }

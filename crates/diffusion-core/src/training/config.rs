@@ -34,7 +34,8 @@ impl Objective {
 pub struct TrainingConfig {
     /// Images that go through the network at once.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step.
+    /// Slices of `batch_size` images that a step's batch of `batch_size` times this many images goes through the network
+    /// in; their gradients are averaged for one step.
     pub gradient_accumulation_steps: usize,
     /// The optimiser, with its constant learning rate.
     pub optimizer: OptimizerConfig,

@@ -3,8 +3,9 @@
 //! What differs between the methods of Tribute are values given to it: the model, the images (a
 //! [`BatchSource`](data::BatchSource)), the [`Objective`], the number of steps.
 //!
-//! Everything random in step k comes from streams numbered by k (and its micro-batch), so that a run that stops and
-//! resumes makes the same numbers as one that does not.
+//! Everything random in step k comes from streams numbered by k, so that a run that stops and resumes makes the same
+//! numbers as one that does not. A step's batch is drawn whole, whether it goes through the network at once or in
+//! slices.
 
 mod batch;
 mod checkpoint;

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use data::BatchSource;
 use streams::Streams;
 
-use super::batch::noise_loss;
+use super::batch::NoisyBatch;
 use super::config::TrainingConfig;
 use super::observer::{Observer, StepReport};
 use crate::DiffusionError;
@@ -190,21 +190,30 @@ impl<M: Denoiser> Trainer<M> {
     }
 
     /// The gradients of the step's loss, the loss itself `[1]`, and the number of images, over all micro-batches.
+    ///
+    /// The step's batch is drawn whole; micro-batch j of k is its j-th slice of
+    /// [`batch_size`](TrainingConfig::batch_size) images, so that k slices of B / k images have the gradients of one
+    /// batch of B.
     #[allow(clippy::type_complexity)]
     fn gradients(
         &self,
         source: &dyn BatchSource,
     ) -> Result<(Vec<Option<Tensor<1>>>, Tensor<1>, usize), DiffusionError> {
         let model = self.model();
-        let parts = self.config.gradient_accumulation_steps as u64;
-        let share = 1.0 / parts as f32;
+        let parts = self.config.gradient_accumulation_steps;
+        let batch = source.batch(self.step, self.config.batch_size * parts)?;
+        let batch = NoisyBatch::new(&batch, self.step, model.sample_shape(), &self.schedule, &self.streams)?;
+        let images = batch.len();
         let mut sum: Option<(Vec<Option<Tensor<1>>>, Tensor<1>)> = None;
-        let mut images = 0;
         for part in 0..parts {
-            let number = self.step * parts + part;
-            let batch = source.batch(number, self.config.batch_size)?;
-            images += batch.shape[0];
-            let loss = noise_loss(model, &batch, number, &self.schedule, &self.streams)?;
+            // Sources give as many images as are asked for; one that gives fewer is divided as evenly as can be.
+            let slice = images * part / parts..images * (part + 1) / parts;
+            if slice.is_empty() {
+                continue;
+            }
+            let share = slice.len() as f32 / images as f32;
+            let number = self.step * parts as u64 + part as u64;
+            let loss = batch.loss(model, slice, &self.streams, number)?;
             let mut gradients = loss.clone().mul_scalar(self.config.objective.sign() * share).backward();
             let gradients = take_flat_gradients(model, &mut gradients);
             let loss = loss.without_autodiff().mul_scalar(share);

@@ -1,6 +1,6 @@
 //! `[train]`, `[fine_tune]` and `[unlearn]`: how models are made.
 
-use diffusion_core::training::TrainingConfig;
+use diffusion_core::training::{Objective, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use unlearn::{
     AscentSettings, InfluenceSettings, InfluenceVariant, LoraSettings, Method, MethodOn, ParentModel,
@@ -31,9 +31,7 @@ impl TrainConfig {
     pub(super) fn validate(&self) -> Result<(), StudyError> {
         require(self.steps > 0, "train.steps", self.steps, "1 or more")?;
         require(self.checkpoint_every > 0, "train.checkpoint_every", self.checkpoint_every, "1 or more")?;
-        self.optimization
-            .validate()
-            .map_err(|source| StudyError::Section { section: "train.optimization", source })
+        validate_optimization("train.optimization", "train.optimization.objective", &self.optimization)
     }
 }
 
@@ -51,7 +49,8 @@ pub struct FineTuneConfig {
 impl FineTuneConfig {
     pub(super) fn validate(&self) -> Result<(), StudyError> {
         require(self.steps > 0, "fine_tune.steps", self.steps, "1 or more")?;
-        validate_optional("fine_tune.optimization", self.optimization.as_ref())
+        let key = "fine_tune.optimization.objective";
+        self.optimization.as_ref().map_or(Ok(()), |c| validate_optimization("fine_tune.optimization", key, c))
     }
 }
 
@@ -152,10 +151,41 @@ impl UnlearnConfig {
         self.ascent().validate()?;
         self.influence().validate()?;
         self.lora().validate()?;
-        validate_optional("unlearn.optimization", self.optimization.as_ref())
+        let key = "unlearn.optimization.objective";
+        self.optimization.as_ref().map_or(Ok(()), |c| validate_optimization("unlearn.optimization", key, c))
     }
 }
 
-fn validate_optional(section: &'static str, config: Option<&TrainingConfig>) -> Result<(), StudyError> {
-    config.map_or(Ok(()), |c| c.validate().map_err(|source| StudyError::Section { section, source }))
+/// The direction is not for a study to choose: models of contributors learn, and a method that forgets says so itself.
+fn validate_optimization(
+    section: &'static str,
+    objective: &'static str,
+    config: &TrainingConfig,
+) -> Result<(), StudyError> {
+    require(
+        config.objective == Objective::Descend,
+        objective,
+        "\"ascend\"",
+        "\"descend\" or left out: it would make the model forget; to unlearn by ascent, set `unlearn.method = \"ga\"`",
+    )?;
+    config.validate().map_err(|source| StudyError::Section { section, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{DatasetPreset, Overrides, StudyConfig};
+
+    #[test]
+    fn ascent_is_refused_in_every_section() {
+        for section in ["train", "fine_tune", "unlearn"] {
+            let key = format!("{section}.optimization.objective");
+            let mut set = Overrides::default();
+            set.set("data.path", Some("images"));
+            set.set(&key, Some("descend"));
+            StudyConfig::layered(Some(DatasetPreset::Cifar), None, &set).unwrap();
+            set.set(&key, Some("ascend"));
+            let error = StudyConfig::layered(Some(DatasetPreset::Cifar), None, &set).unwrap_err().to_string();
+            assert!(error.contains(&key) && error.contains("\"ga\""), "{error}");
+        }
+    }
 }
