@@ -163,6 +163,28 @@ mod tests {
         assert_eq!(database.matching(&both).len(), 2);
     }
 
+    proptest::proptest! {
+        /// Whatever is cut out of a file or put into it: no panic, and no line with a result that is neither kept nor named.
+        #[test]
+        fn damage_never_panics(cut in 0..TEXT.len(), length in 0usize..90, put in "[\\x00-\\x7f]{0,20}") {
+            let mut bytes = TEXT.as_bytes().to_vec();
+            bytes.splice(cut..(cut + length).min(TEXT.len()), put.bytes());
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("train.jsonl");
+            std::fs::write(&path, &bytes).unwrap();
+            if let Ok(database) = ReferenceDatabase::read(&path) {
+                let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+                let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(place, _)| place + 1);
+                for line in filled {
+                    let kept = database.rows.iter().any(|row| row.line == line);
+                    let damaged = database.damaged.iter().any(|damaged| damaged.line == line);
+                    let repeated = database.repeated.iter().any(|repeated| repeated.line == line);
+                    proptest::prop_assert!(kept || damaged || repeated, "line {} is lost", line);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_file_without_results_is_refused() {
         let folder = tempfile::tempdir().unwrap();
