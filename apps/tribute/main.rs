@@ -1,9 +1,12 @@
 //! `tribute`: a whole study, from pictures to credited contributors.
 
+mod compare;
 mod demo;
 mod export;
+mod plan;
 mod run;
 mod status;
+mod work;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,12 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a study from its TOML file, or continue it
     Run(run::RunArgs),
+    /// Compare many methods on one study, at equal compute
+    Compare(compare::CompareArgs),
+    /// Write a study's work as a list that many machines can share
+    Plan(plan::PlanArgs),
+    /// Do one slice of a planned study, anywhere
+    Work(work::WorkArgs),
     /// Show what is done, what is left, and what failed
     Status(status::StatusArgs),
     /// Write a study's records or scores as JSONL, CSV or Parquet
@@ -35,6 +44,9 @@ fn main() -> ExitCode {
     main_with(|| match arguments.command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Work(arguments) => work::work(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Export(arguments) => export::export(&arguments),
     })

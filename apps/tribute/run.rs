@@ -25,7 +25,26 @@ pub struct DriveArgs {
     #[arg(long, value_enum, default_value_t = TruthSource::Shipped)]
     truth: TruthSource,
     #[command(flatten)]
-    compute: ComputeArgs,
+    pub(crate) compute: ComputeArgs,
+}
+
+impl DriveArgs {
+    /// Refuses what cannot be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.workers == Some(0) { Err(terminal::usage("--workers is 0: give 1 or more")) } else { Ok(()) }
+    }
+
+    /// How the study is run; within its threads.
+    pub fn options(&self) -> RunOptions {
+        let count = self.workers.unwrap_or_else(rayon::current_num_threads);
+        RunOptions {
+            workers: Workers { count, threads: 0 },
+            truth: match self.truth {
+                TruthSource::Shipped => Truth::Shipped,
+                TruthSource::Recompute => Truth::Recompute,
+            },
+        }
+    }
 }
 
 /// Arguments of `tribute run`.
@@ -54,24 +73,15 @@ pub fn default_out(config: &StudyConfig) -> PathBuf {
 
 /// Drives a study in `out` and says what came out.
 pub fn drive(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::Result<()> {
-    if arguments.workers == Some(0) {
-        return Err(terminal::usage("--workers is 0: give 1 or more"));
-    }
+    arguments.check()?;
     arguments.compute.in_threads(|| drive_here(config, out, arguments))
 }
 
 fn drive_here(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow::Result<()> {
     let session = Session::start(&arguments.compute)?;
     let context = session.open(config)?;
-    let options = RunOptions {
-        workers: Workers { count: arguments.workers.unwrap_or_else(rayon::current_num_threads), threads: 0 },
-        truth: match arguments.truth {
-            TruthSource::Shipped => Truth::Shipped,
-            TruthSource::Recompute => Truth::Recompute,
-        },
-    };
     let dir = StudyDir::new(out);
-    let summary = run_study(&context, &dir, options, &session.progress)?;
+    let summary = run_study(&context, &dir, arguments.options(), &session.progress)?;
     session.progress.note("");
     println!("{}", describe(&summary));
     println!("report: {}", dir.report_html().display());

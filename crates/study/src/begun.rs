@@ -22,6 +22,16 @@ struct State {
     data_hash: String,
 }
 
+impl State {
+    fn of(context: &Context) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            name: context.config.name.clone(),
+            data_hash: context.data_hash.clone(),
+        }
+    }
+}
+
 /// A study whose folder is ours until this is dropped.
 #[derive(Debug)]
 pub struct Begun {
@@ -53,11 +63,7 @@ pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
         }
     }
     let lock = DriverLock::acquire(root)?;
-    let state = State {
-        format: FORMAT.to_owned(),
-        name: context.config.name.clone(),
-        data_hash: context.data_hash.clone(),
-    };
+    let state = State::of(context);
     if state_path.exists() {
         check(dir, &state)?;
     } else {
@@ -72,6 +78,15 @@ pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
         .map_err(|source| StudyError::NotToml { source })?;
     write_atomically(&dir.study_file(), text.as_bytes())?;
     Ok(Begun { ledger: Ledger::open(dir.ledger())?, _lock: lock })
+}
+
+/// Joins a study that was begun elsewhere, without becoming its driver: nothing in the folder is swept or rewritten.
+///
+/// # Errors
+/// A folder that holds no study or another one; images that are not those the study was begun with.
+pub fn join(context: &Context, dir: &StudyDir) -> Result<Ledger, StudyError> {
+    check(dir, &State::of(context))?;
+    Ok(Ledger::open(dir.ledger())?)
 }
 
 fn check(dir: &StudyDir, expected: &State) -> Result<(), StudyError> {

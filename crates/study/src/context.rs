@@ -10,8 +10,9 @@ use diffusion_core::{Device, DiffusionError, UNet2DConfig, UNet2DModel};
 use ledger::Value;
 use removal::Coalition;
 use streams::Streams;
+use unlearn::MethodOn;
 
-use crate::config::{StudyConfig, UnlearnConfig};
+use crate::config::StudyConfig;
 use crate::error::StudyError;
 use crate::measuring::{Measuring, prepare_measurer};
 use crate::progress::{Progress, Task, Unit};
@@ -62,10 +63,21 @@ impl Context {
     }
 
     /// The same images, network and measures with another way to make the models of coalitions.
-    pub(crate) fn with_unlearning(&self, unlearn: UnlearnConfig) -> Self {
+    pub(crate) fn with_method(&self, on: MethodOn) -> Self {
         let mut context = self.clone();
-        context.config.unlearn = unlearn;
+        context.config.unlearn.method = on.method;
+        context.config.unlearn.parent = on.parent;
         context
+    }
+
+    /// Number of training images of each contributor.
+    pub fn training_images(&self) -> Vec<usize> {
+        let train = &self.split.train;
+        let mut counts = vec![0; self.contributors()];
+        for owner in train.indices().iter().filter_map(|&image| train.dataset().owner(image)) {
+            counts[owner] += 1;
+        }
+        counts
     }
 
     /// Number of contributors.

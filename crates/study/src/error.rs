@@ -6,6 +6,7 @@ use diffusion_core::DiffusionError;
 use thiserror::Error;
 
 use crate::config::DatasetPreset;
+use crate::work::Stage;
 
 fn preset_names() -> String {
     DatasetPreset::ALL.map(DatasetPreset::name).join(", ")
@@ -39,6 +40,34 @@ pub enum StudyError {
     /// Neither a study file nor a preset.
     #[error("which study? give a study file, or a data set's name with --dataset and its images with --data")]
     NoStudy,
+    /// A word that names no stage.
+    #[error("unknown stage `{word}`; known are train, prune, coalitions, retrain")]
+    UnknownStage {
+        /// What was written.
+        word: String,
+    },
+    /// A slice beyond the number of slices.
+    #[error("slice {index} of {of} does not exist: slices are 0 to {last}", last = of.saturating_sub(1))]
+    BadSlice {
+        /// The slice.
+        index: usize,
+        /// Number of slices.
+        of: usize,
+    },
+    /// A file that holds no work list.
+    #[error("{path} is no work list: {reason}; write it with `tribute plan`")]
+    BadWorkList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A stage whose models are not there yet.
+    #[error("stage `{stage}` is not finished; do it first: tribute work --stage {stage} --index 0")]
+    StageNotReady {
+        /// The stage that is missing.
+        stage: Stage,
+    },
     /// Not an assignment to a key of a study.
     #[error("`{assignment}` sets no key of a study: write KEY=VALUE, such as train.steps=1000")]
     BadOverride {
@@ -220,6 +249,9 @@ impl StudyError {
             Self::ReadStudy { .. }
                 | Self::UnknownPreset { .. }
                 | Self::NoStudy
+                | Self::UnknownStage { .. }
+                | Self::BadSlice { .. }
+                | Self::BadWorkList { .. }
                 | Self::BadOverride { .. }
                 | Self::ParseStudy { .. }
                 | Self::InvalidKey { .. }

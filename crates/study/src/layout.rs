@@ -4,10 +4,12 @@
 //! <dir>/study.toml            the study as it was started, normalised
 //! <dir>/state.json           name and data hash that the folder is bound to
 //! <dir>/plan.json            which runs each part of the study needs
+//! <dir>/work.json            what there is to do, if the work was shared out
 //! <dir>/driver.lock           held by the process that drives the study
 //! <dir>/models/<id>/          a model in the diffusers layout, finished or the newest checkpoint of its training
 //! <dir>/ledger/               one record per run, claims and failures
 //! <dir>/samples/<id>.png      sample sheets of the models shown in the report
+//! <dir>/compare.json         methods side by side, if they were compared
 //! <dir>/report.html           the report, and report.json with its numbers
 //! ```
 
@@ -71,6 +73,11 @@ impl StudyDir {
         self.root.join("models").join(short(id))
     }
 
+    /// What there is to do, for machines that share the work.
+    pub fn work_list(&self) -> PathBuf {
+        self.root.join("work.json")
+    }
+
     /// Records, claims and failures.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger")
@@ -79,6 +86,11 @@ impl StudyDir {
     /// Sample sheet of a run.
     pub fn samples(&self, id: &RunId) -> PathBuf {
         self.root.join("samples").join(format!("{}.png", short(id)))
+    }
+
+    /// A comparison of methods.
+    pub fn comparison(&self) -> PathBuf {
+        self.root.join("compare.json")
     }
 
     /// The page.

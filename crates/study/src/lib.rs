@@ -8,6 +8,7 @@
 
 mod baseline_scores;
 mod begun;
+mod compare;
 mod config;
 mod context;
 mod driver;
@@ -30,8 +31,10 @@ mod stages;
 mod status;
 mod study;
 mod unlearning;
+mod work;
 
 pub use baseline_scores::{MethodScores, baseline_scores};
+pub use compare::{CompareConfig, compare_study};
 pub use config::{
     CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset,
     Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,
@@ -56,3 +59,4 @@ pub use samples::{read_samples, write_samples};
 pub use stages::{load_model, training_draw};
 pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
 pub use study::{RunOptions, Truth, run_study};
+pub use work::{Slice, Stage, WorkList, WorkStage, work, write_work_list};

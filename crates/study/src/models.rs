@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::{model_hash, read_config};
-use diffusion_core::training::{Trainer, checkpoint_exists};
+use diffusion_core::training::{CheckpointState, Trainer, checkpoint_exists};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::Method;
@@ -84,6 +84,15 @@ pub fn pruned_model(
         false => prune(context, &full.model, progress)?,
     };
     fine_tune_pruned(context, pruned, &full.hash, &folder, progress)
+}
+
+/// Whether the training in `folder` has done its steps.
+pub(crate) fn is_finished(folder: &Path, steps: u64) -> bool {
+    // A folder that holds something else is told about by whoever trains in it.
+    std::fs::read(folder.join("state.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<CheckpointState>(&bytes).ok())
+        .is_some_and(|state| state.step >= steps)
 }
 
 /// Removes channels from a model as the study says.

@@ -31,11 +31,11 @@ pub(crate) struct PartDriver<'a> {
 }
 
 impl PartDriver<'_> {
-    /// Executes those of the runs that have no record, own or shipped.
+    /// Executes those of the runs that have no record, own or shipped, and tells how many it executed.
     ///
     /// # Errors
     /// As [`execute_all`].
-    pub fn run(&mut self, name: &str, runs: &[Run]) -> Result<(), StudyError> {
+    pub fn run(&mut self, name: &str, runs: &[Run]) -> Result<usize, StudyError> {
         let settings = self.context.run_settings();
         let mut own = Vec::new();
         let mut ids: Vec<RunId> = Vec::new();
@@ -46,6 +46,8 @@ impl PartDriver<'_> {
                 ids.push(id);
             }
         }
+        let open = ids.iter().filter(|id| !self.records.ledger().contains(**id)).count();
+        self.parts.retain(|part| part.name != name);
         self.parts.push(PlannedPart { name: name.to_owned(), ids });
         write_plan(self.dir, &self.parts)?;
         execute_all(
@@ -57,6 +59,7 @@ impl PartDriver<'_> {
             name,
             self.workers,
             self.progress,
-        )
+        )?;
+        Ok(open)
     }
 }

@@ -13,7 +13,7 @@ use crate::runs::Run;
 /// Stream of the training draws.
 pub(crate) const TRAINING_DRAWS: &str = "training coalitions";
 /// Stream of the draws that are retrained for the baseline.
-const BASELINE_DRAWS: &str = "retraining baseline";
+pub(crate) const BASELINE_DRAWS: &str = "retraining baseline";
 
 /// The coalitions of a study. They depend on the study's seed and the number of contributors alone.
 #[derive(Debug, Clone, PartialEq)]

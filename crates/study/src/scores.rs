@@ -118,6 +118,11 @@ impl<'a> Utilities<'a> {
         Ok(Observations::new(table, vec![full], vec![none])?)
     }
 
+    /// Observations from the plan's training draws, each from the run that `make` gives.
+    pub fn observed(&self, key: &str, make: impl Fn(&Coalition) -> Run) -> Result<Observations, StudyError> {
+        self.observations(&self.plan.training, make, key, 0)
+    }
+
     /// Observations from the study's cheap runs.
     pub fn unlearned(&self, key: &str, component: usize) -> Result<Observations, StudyError> {
         self.observations(&self.plan.training, |c| Run::unlearned(c.clone(), self.parent), key, component)
@@ -132,7 +137,7 @@ impl<'a> Utilities<'a> {
     }
 
     /// The retrained test coalitions, a table for each seed.
-    fn tests(&self, key: &str) -> Result<Vec<UtilityTable>, StudyError> {
+    pub fn tests(&self, key: &str) -> Result<Vec<UtilityTable>, StudyError> {
         let n = self.context.contributors();
         test_seeds(self.context.config.evaluation.test_seeds)
             .map(|seed| {
@@ -208,12 +213,7 @@ impl<'a> Utilities<'a> {
 
     /// Number of training images of each contributor.
     pub fn training_images(&self) -> Vec<usize> {
-        let train = &self.context.split.train;
-        let mut counts = vec![0; self.context.contributors()];
-        for owner in train.indices().iter().filter_map(|&image| train.dataset().owner(image)) {
-            counts[owner] += 1;
-        }
-        counts
+        self.context.training_images()
     }
 
     fn points(&self, ours: &Attribution, tests: &[UtilityTable]) -> Vec<(Coalition, f64, f64)> {

@@ -150,7 +150,7 @@ fn write(path: &Path, text: &str) -> Result<(), StudyError> {
 }
 
 /// Measures the full model once.
-fn record_full_model(
+pub(crate) fn record_full_model(
     context: &Context,
     dir: &StudyDir,
     records: &Records,

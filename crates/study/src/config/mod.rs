@@ -27,6 +27,7 @@ use diffusion_core::training::TrainingConfig;
 use influence::InfluenceConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::CompareConfig;
 use crate::error::StudyError;
 
 /// A whole study, as written in its TOML file.
@@ -70,6 +71,9 @@ pub struct StudyConfig {
     /// The comparison methods that work on gradients.
     #[serde(default, skip_serializing_if = "is_default")]
     pub influence: InfluenceConfig,
+    /// What `tribute compare` compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<CompareConfig>,
 }
 
 fn is_default(influence: &InfluenceConfig) -> bool {
@@ -157,7 +161,8 @@ impl StudyConfig {
         self.coalitions.validate()?;
         self.sample.validate(&schedule)?;
         self.influence.validate(schedule.timesteps())?;
-        self.evaluation.validate()
+        self.evaluation.validate()?;
+        self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)
     }
 }
 

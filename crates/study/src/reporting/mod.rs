@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use attribution_lds::CounterfactualRemoval;
 use report::{Contributor, DatasetInfo, FORMAT, Header, HelpMatrix, Note, NoteLevel, Picture, ReportData};
 
+use crate::compare::read_comparison;
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
@@ -55,7 +56,7 @@ pub(crate) fn report_data(findings: &Findings<'_>) -> Result<ReportData, StudyEr
         behaviors,
         models: models::models(findings)?,
         help: help(findings)?,
-        comparison: None,
+        comparison: read_comparison(findings.dir, &findings.context.config)?,
         costs: costs::costs(findings)?,
         provenance: provenance::provenance(findings)?,
     })

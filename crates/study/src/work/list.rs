@@ -1,0 +1,138 @@
+//! The list: `work.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Stage;
+use crate::begun::{begin, write_json};
+use crate::config::StudyConfig;
+use crate::context::Context;
+use crate::error::StudyError;
+use crate::layout::StudyDir;
+use crate::plan::CoalitionPlan;
+use crate::runs::{Recipe, Run, parent_of};
+use unlearn::ParentModel;
+
+const FORMAT: &str = "tribute-work/1";
+
+/// Stands for the parent's hash in runs that are only listed.
+const UNKNOWN_PARENT: &str = "";
+
+/// What there is to do for a study, stage by stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkList {
+    format: String,
+    /// Folder of the study's results, relative to the list's own folder.
+    pub folder: PathBuf,
+    /// Hash of the study's images, by which a machine that has others is found out.
+    pub data_hash: String,
+    /// The stages in an order in which they can be done.
+    pub stages: Vec<WorkStage>,
+}
+
+/// One stage's tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkStage {
+    /// Which stage.
+    pub stage: Stage,
+    /// The stages that must be finished first.
+    pub needs: Vec<Stage>,
+    /// The tasks in words: a model's name, or a coalition, with `#` and the repetition where it is retrained.
+    pub tasks: Vec<String>,
+}
+
+impl WorkList {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// [`StudyError::BadWorkList`] if it is none, with what is wrong.
+    pub fn read(path: &Path) -> Result<Self, StudyError> {
+        let bad = |reason: String| StudyError::BadWorkList { path: path.to_owned(), reason };
+        let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
+        let list: Self = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        if list.format != FORMAT {
+            return Err(bad(format!("its format is {}, this version writes {FORMAT}", list.format)));
+        }
+        Ok(list)
+    }
+
+    /// The study's folder, for a list that was read from `path`.
+    pub fn dir(&self, path: &Path) -> StudyDir {
+        StudyDir::new(path.parent().unwrap_or(Path::new("")).join(&self.folder))
+    }
+
+    /// A stage's tasks.
+    pub fn tasks(&self, stage: Stage) -> usize {
+        self.stages.iter().find(|one| one.stage == stage).map_or(0, |one| one.tasks.len())
+    }
+}
+
+/// Begins the study in its folder and writes `work.json` there.
+///
+/// # Errors
+/// As [`crate::run_study`] before its first run.
+pub fn write_work_list(context: &Context, dir: &StudyDir) -> Result<(PathBuf, WorkList), StudyError> {
+    let stages = stages(context)?;
+    // Held until the list is written: a driver at work would write the same folder.
+    let _begun = begin(context, dir)?;
+    let list = WorkList {
+        format: FORMAT.to_owned(),
+        folder: PathBuf::from("."),
+        data_hash: context.data_hash.clone(),
+        stages,
+    };
+    let path = dir.work_list();
+    write_json(&path, &list)?;
+    Ok((path, list))
+}
+
+fn stages(context: &Context) -> Result<Vec<WorkStage>, StudyError> {
+    let mut stages = Vec::new();
+    for stage in Stage::ALL {
+        let tasks = match stage {
+            Stage::Train => vec!["the full model".to_owned()],
+            Stage::Prune if prunes(&context.config) => vec!["the pruned model".to_owned()],
+            Stage::Prune => continue,
+            Stage::Coalitions | Stage::Retrain => {
+                runs(context, stage, UNKNOWN_PARENT)?.iter().map(in_words).collect()
+            }
+        };
+        let needs =
+            stage.needs().iter().copied().filter(|&need| need != Stage::Prune || prunes(&context.config));
+        stages.push(WorkStage { stage, needs: needs.collect(), tasks });
+    }
+    Ok(stages)
+}
+
+/// Whether the study's method starts from the pruned model.
+pub fn prunes(config: &StudyConfig) -> bool {
+    parent_of(config) == Some(ParentModel::Pruned)
+}
+
+/// The runs of a stage, in the order of its tasks.
+///
+/// # Errors
+/// A distribution that does not fit the number of contributors.
+pub fn runs(context: &Context, stage: Stage, parent: &str) -> Result<Vec<Run>, StudyError> {
+    let plan = CoalitionPlan::draw(context)?;
+    Ok(match stage {
+        Stage::Train | Stage::Prune => Vec::new(),
+        Stage::Coalitions => plan.score_runs(context.contributors(), parent),
+        Stage::Retrain => {
+            let mut runs = plan.test_runs(context.config.evaluation.test_seeds);
+            runs.extend(plan.baseline_runs());
+            runs
+        }
+    })
+}
+
+fn in_words(run: &Run) -> String {
+    match run.recipe {
+        Recipe::Retrain { seed } => format!("{}#{seed}", run.coalition),
+        _ => run.coalition.to_string(),
+    }
+}
