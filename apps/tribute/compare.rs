@@ -6,7 +6,7 @@ use attribution_lds::Estimator;
 use clap::Args;
 use influence::InfluenceMethod;
 use report::{ComparedMethod, Comparison, Estimate};
-use study::{CompareConfig, Overrides, StudyDir, compare_study};
+use study::{Overrides, StudyDir, compare_study};
 use terminal::{Session, StudyArgs};
 use unlearn::MethodOn;
 
@@ -24,7 +24,7 @@ pub struct CompareArgs {
     #[arg(long, value_delimiter = ',')]
     methods: Option<Vec<MethodOn>>,
     /// How scores are estimated from them; the study's [compare] when left out
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = estimator)]
     estimators: Option<Vec<Estimator>>,
     /// Methods that make no models, such as trak or pixel_similarity_mean; the study's [compare] when left out
     #[arg(long, value_delimiter = ',')]
@@ -59,6 +59,10 @@ pub fn compare(arguments: &CompareArgs) -> anyhow::Result<()> {
         println!("report: {}", dir.report_html().display());
         Ok(())
     })
+}
+
+fn estimator(word: &str) -> Result<Estimator, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::String(word.replace('-', "_")))
 }
 
 fn set<T: Clone>(to: &mut Vec<T>, from: &Option<Vec<T>>) {

@@ -200,6 +200,11 @@ impl ComparedStudy<'_> {
         let utilities = Utilities::new(&context, self.records, &bought.plan, &parent.hash);
         let mut scores = BTreeMap::new();
         for &behavior in &context.config.behaviors {
+            if bought.plan.training.is_empty() {
+                let reason = "the budget does not buy the model of a single coalition";
+                scores.insert(behavior, Scores::Missing(reason.to_owned()));
+                continue;
+            }
             let estimated = utilities
                 .observed(&behavior.key(), |coalition| run_of(on.method, coalition, &parent.hash))
                 .map(|observations| fit(estimator, &context.config, &observations))?;
