@@ -45,20 +45,33 @@ impl<'a> Counter<'a> {
             return Ok(sampled * self.full_macs);
         }
         let network = if method.starts_from_parent() { macs(parent)? } else { self.full_macs };
-        let images = self.training_images(method, coalition);
+        let images = self.training_images(method, coalition)?;
         Ok(network * (TRAINING_PASSES * images + sampled))
     }
 
     /// Images that go forward and backward through the network while a coalition's model is made.
-    fn training_images(&self, method: Method, _coalition: &Coalition) -> f64 {
+    fn training_images(&self, method: Method, coalition: &Coalition) -> Result<f64, StudyError> {
         let config = &self.context.config;
         let steps = |steps: u64, training: &TrainingConfig| {
             steps as f64 * (training.batch_size * training.gradient_accumulation_steps) as f64
         };
-        match method {
+        let train = &self.context.split.train;
+        Ok(match method {
             Method::Retrain => steps(config.train.steps, &config.train.optimization),
-            Method::Gd => steps(config.unlearn.steps, config.unlearn_optimization()),
-        }
+            Method::PruneFineTune => steps(config.fine_tune.steps, config.fine_tune_optimization()),
+            // Adapters save the gradients of frozen weights, but the count stays the same: an upper bound.
+            Method::Gd | Method::Lora => steps(config.unlearn.steps, config.unlearn_optimization()),
+            Method::Ga if coalition.is_full() => 0.0,
+            Method::Ga => {
+                let removed = train.restricted_to(&coalition.complement())?.len();
+                let ascent = config.unlearn.ascent();
+                let training = ascent.training(config.unlearn_optimization());
+                steps(ascent.steps(removed, &training), &training)
+            }
+            // One gradient of every batch, of those who remain and of those who do not.
+            Method::Iu if coalition.is_full() => 0.0,
+            Method::Iu => train.len() as f64,
+        })
     }
 
     /// Fine-tuning of the pruned model on everybody.

@@ -50,6 +50,10 @@ impl CompareConfig {
     pub fn validate(&self) -> Result<(), StudyError> {
         let something = self.methods.is_empty() == self.estimators.is_empty();
         require(something, "compare.estimators", "[]", "empty only where `compare.methods` is")?;
+        for on in &self.methods {
+            let ok = on.method != Method::PruneFineTune;
+            require(ok, "compare.methods", on, "methods that make the models of coalitions")?;
+        }
         for &fraction in self.counterfactual.iter().flatten() {
             let ok = fraction > 0.0 && fraction < 1.0;
             require(ok, "compare.counterfactual", fraction, "shares above 0 and below 1")?;
@@ -88,6 +92,7 @@ mod tests {
         let error =
             |text: &str| toml::from_str::<CompareConfig>(text).unwrap().validate().unwrap_err().to_string();
         assert!(error("estimators = []").contains("compare.estimators"));
+        assert!(error("methods = ['prune_fine_tune']").contains("compare.methods"));
         assert!(error("counterfactual = [1.0]").contains("compare.counterfactual"));
         assert!(
             CompareConfig { methods: vec![], estimators: vec![], ..CompareConfig::default() }

@@ -403,7 +403,11 @@ fn explanation(on: MethodOn, estimator: Estimator) -> String {
     let parent = if starts_from_pruned(on) { "the pruned model" } else { "the full model" };
     let models = match on.method {
         Method::Retrain => "Trains a model from scratch on each coalition".to_owned(),
+        Method::PruneFineTune => format!("Fine-tunes {parent} on everybody"),
         Method::Gd => format!("Fine-tunes {parent} on each coalition"),
+        Method::Ga => format!("Raises the loss of {parent} on those outside of each coalition"),
+        Method::Iu => format!("Takes one damped natural-gradient jump from {parent}"),
+        Method::Lora => format!("Trains low-rank adapters of {parent} on each coalition"),
     };
     format!("{models}; {}.", title(estimator))
 }
