@@ -213,7 +213,7 @@ pub fn scan_pruning(
     timed_steps: usize,
     progress: &dyn Progress,
 ) -> Result<Vec<ScanRow>, StudyError> {
-    let held_out = scan_loss(context)?;
+    let held_out = scan_loss(context, [config.in_channels, config.sample_size, config.sample_size])?;
     let before = NetworkSize::of(config)?;
     let groups = DependencyGraph::of(config)?.groups().len();
     let task = Task { label: "scan".to_owned(), total: ratios.len() as u64 + 1, unit: Unit::Ratios };
@@ -261,8 +261,8 @@ fn advance(bar: &mut dyn TaskProgress, rows: &[ScanRow]) {
     }
 }
 
-/// The loss on held-out images.
-fn scan_loss(context: &Context) -> Result<HeldOutLoss, StudyError> {
+/// The loss on held-out images, which must be of the network's shape `[channels, height, width]`.
+fn scan_loss(context: &Context, expected: [usize; 3]) -> Result<HeldOutLoss, StudyError> {
     let StudyConfig { seed, .. } = context.config;
     let view = &context.split.held_out;
     if view.is_empty() {
@@ -284,6 +284,13 @@ fn scan_loss(context: &Context) -> Result<HeldOutLoss, StudyError> {
         shape.copy_from_slice(&one.shape[1..]);
         pixels.extend_from_slice(&one.pixels);
         indices.extend(one.indices);
+    }
+    if shape != expected {
+        return Err(StudyError::Prune(SparsifyError::Calibration {
+            what: "images",
+            given: format!("{shape:?} each"),
+            right: format!("the network takes {expected:?} (channels, height, width)"),
+        }));
     }
     let images = HeldOutImages {
         pixels,
