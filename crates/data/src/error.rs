@@ -289,6 +289,16 @@ pub enum DataError {
         /// Empty, or the other conditions of the selection.
         condition: String,
     },
+    /// More contributors to be drawn than there are.
+    #[error(
+        "{asked} random contributors were asked for, but there are {available} after the other conditions: ask for fewer"
+    )]
+    NotEnoughToDraw {
+        /// Number asked for.
+        asked: usize,
+        /// Number that there are.
+        available: usize,
+    },
     /// A filter value that no image has.
     #[error("no image has {value:?} in column `{column}`: the values are {available}")]
     UnknownValue {

@@ -4,6 +4,7 @@ use crate::{DataError, Dataset};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use streams::{Streams, permutation};
 
 /// Names listed in a message at most.
 const NAMES_IN_MESSAGES: usize = 12;
@@ -27,6 +28,17 @@ pub struct Selection {
     /// The contributors with the most images; of equal ones, the first by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub largest: Option<usize>,
+    /// This many contributors, drawn at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random: Option<usize>,
+    /// Seed of `random`: of the contributors left by the other conditions, sorted by name, the first of the permutation of
+    /// stream (`selected contributors`, 0) are kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seed: u64,
+}
+
+fn is_zero(seed: &u64) -> bool {
+    *seed == 0
 }
 
 impl Selection {
@@ -38,6 +50,11 @@ impl Selection {
     /// The `n` contributors with the most images.
     pub fn largest(n: usize) -> Self {
         Self { largest: Some(n), ..Self::default() }
+    }
+
+    /// `n` contributors drawn at random.
+    pub fn random(n: usize, seed: u64) -> Self {
+        Self { random: Some(n), seed, ..Self::default() }
     }
 
     /// Contributors with at least `images` images.
@@ -74,6 +91,15 @@ impl Dataset {
             }
             chosen.sort_by_key(|&(contributor, images)| (Reverse(images), contributor));
             chosen.truncate(asked);
+        }
+        if let Some(asked) = selection.random {
+            if asked > chosen.len() {
+                return Err(DataError::NotEnoughToDraw { asked, available: chosen.len() });
+            }
+            chosen.sort_unstable();
+            let mut rng = Streams::new(selection.seed).rng("selected contributors", 0);
+            let order = permutation(&mut rng, chosen.len());
+            chosen = order[..asked].iter().map(|&place| chosen[place]).collect();
         }
         if chosen.is_empty() {
             let remedy = "no contributor is left after the selection; loosen it".to_owned();
@@ -161,5 +187,29 @@ fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     match more {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_contributors_depend_on_the_seed_and_the_names_left() {
+        let images = (0..40u8).map(|i| (format!("artist {:02}", i / 2), vec![i; 3]));
+        let all = Dataset::from_images((1, 1), images).unwrap();
+        let chosen = |selection: &Selection| -> Vec<String> {
+            all.select(selection).unwrap().contributors().iter().map(|c| c.name.clone()).collect()
+        };
+        let first = chosen(&Selection::random(5, 0));
+        assert_eq!(first.len(), 5);
+        assert!(first.is_sorted());
+        assert_eq!(first, chosen(&Selection::random(5, 0)));
+        assert_ne!(first, chosen(&Selection::random(5, 1)));
+        // A smaller draw is part of a larger one.
+        let more = chosen(&Selection::random(9, 0));
+        assert!(first.iter().all(|name| more.contains(name)));
+        let message = all.select(&Selection::random(21, 0)).unwrap_err().to_string();
+        assert!(message.starts_with("21 random contributors were asked for, but there are 20"), "{message}");
     }
 }

@@ -102,6 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn they_use_the_parts_and_sizes_of_the_known_data_sets() {
+        let mut set = Overrides::default();
+        set.set("data.path", Some("images"));
+        for preset in DatasetPreset::ALL {
+            let known: data::KnownDataset = preset.name().parse().unwrap();
+            let config = StudyConfig::layered(Some(preset), None, &set).unwrap().data;
+            assert_eq!(config.select, known.selection(), "{preset}");
+            assert_eq!(config.horizontal_flip, known.horizontal_flip(), "{preset}");
+        }
+    }
+
+    #[test]
     fn the_lengths_are_the_papers() {
         let mut set = Overrides::default();
         set.set("data.path", Some("images"));
