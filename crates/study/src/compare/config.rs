@@ -8,7 +8,8 @@ use unlearn::{Method, MethodOn, ParentModel};
 use crate::config::require;
 use crate::error::StudyError;
 
-/// What `tribute compare` compares. Every method is combined with every estimator.
+/// What `tribute compare` compares. Every method is combined with the first estimator, and the first method with every
+/// estimator: what differs between two rows is then one thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompareConfig {
@@ -43,6 +44,15 @@ impl Default for CompareConfig {
 }
 
 impl CompareConfig {
+    /// The pairs of method and estimator.
+    pub fn pairs(&self) -> Vec<(MethodOn, Estimator)> {
+        let Some((&method, &estimator)) = self.methods.first().zip(self.estimators.first()) else {
+            return Vec::new();
+        };
+        let methods = self.methods.iter().map(|&on| (on, estimator));
+        methods.chain(self.estimators.iter().skip(1).map(|&one| (method, one))).collect()
+    }
+
     /// Checks what is compared.
     ///
     /// # Errors

@@ -130,10 +130,8 @@ impl ComparedStudy<'_> {
         let budget = self.budget(&counter, own, pruned.as_ref())?;
 
         let mut ranked = Vec::new();
-        for &on in &compare.methods {
-            for &estimator in &compare.estimators {
-                ranked.push(self.coalitions(&counter, budget, on, estimator, pruned.as_ref())?);
-            }
+        for (on, estimator) in compare.pairs() {
+            ranked.push(self.coalitions(&counter, budget, on, estimator, pruned.as_ref())?);
         }
         ranked.extend(self.without_models(&compare.influence)?);
         self.judge(&mut ranked, compare, budget)
