@@ -152,7 +152,7 @@ fn unknown_flag_values_and_absent_devices_are_refused() {
     }
     let (file, out) = (text(&study.file()), text(&study.path("out")));
     run(UNLEARN, [&file, "--out", &out, "--method", "forget", "--draw", "0"])
-        .refused(2, &["`forget`", "retrain, gd and gd_u"]);
+        .refused(2, &["`forget`", "retrain, prune_fine_tune, gd"]);
     run(UNLEARN, [&file, "--out", &out, "--coalition", "all"]).refused(2, &["all", "n:hex"]);
     run(PRUNE, ["model", "--out", &out, "--pruner", "luck"]).refused(2, &["luck", "magnitude"]);
     run(LDS, ["--train", &out, "--confidence", "1"]).refused(2, &["--confidence is 1", "below 1"]);
