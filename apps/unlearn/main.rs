@@ -1,84 +1,126 @@
 //! `tribute-unlearn`: the model of a coalition.
 
+mod settings;
+mod who;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgGroup, Parser};
+use clap::{ArgAction, Parser};
+use ledger::append_jsonl;
 use removal::Coalition;
 use serde_json::json;
-use study::{Overrides, load_model, unlearned_model};
-use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
-use unlearn::MethodOn;
+use settings::{Settings, check_parent};
+use study::{Recordable, load_model, load_trained_model, record_model, unlearned_model, write_samples};
+use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json, usage};
+use unlearn::Method;
+use who::Who;
 
 /// Make the model of a coalition by retraining or unlearning
 #[derive(Parser)]
-#[command(name = "tribute-unlearn", version, group(ArgGroup::new("who").required(true)))]
+#[command(name = "tribute-unlearn", version)]
 struct Arguments {
     #[command(flatten)]
     study: StudyArgs,
     /// Model folder to write; an unfinished training in it continues
     #[arg(long, alias = "outdir")]
     out: PathBuf,
-    /// Method: retrain, gd, or gd_u; the study's when left out
-    #[arg(long)]
-    method: Option<MethodOn>,
     /// Model folder to start from; not needed to retrain
     #[arg(long, alias = "load")]
     parent: Option<PathBuf>,
-    /// Who remains, as n:hex (12:fff is all of 12)
-    #[arg(long, group = "who")]
-    coalition: Option<Coalition>,
-    /// Who remains, as contributor numbers from 0, separated by commas
-    #[arg(long, group = "who", value_delimiter = ',')]
-    members: Option<Vec<usize>>,
-    /// Who remains, as this draw of the study's distribution
-    #[arg(long, alias = "removal-seed", group = "who")]
-    draw: Option<u64>,
+    /// Make sure that the model to start from is pruned
+    #[arg(long)]
+    pruned: bool,
+    #[command(flatten)]
+    who: Who,
     /// Which independent repetition
     #[arg(long, default_value_t = 0)]
     repetition: u64,
+    #[command(flatten)]
+    settings: Settings,
+    /// Sample from the model, measure it, and add one record to this JSONL file
+    #[arg(long)]
+    db: Option<PathBuf>,
+    /// Name of the experiment, kept in the record of --db
+    #[arg(long, requires = "db")]
+    exp_name: Option<String>,
+    /// Folder for the samples that --db measures
+    #[arg(long, requires = "db")]
+    samples: Option<PathBuf>,
+    /// Whether --db samples from the averaged weights; `false` for the trained ones
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    use_ema: bool,
     #[command(flatten)]
     compute: ComputeArgs,
 }
 
 fn main() -> ExitCode {
     let arguments: Arguments = parse();
-    main_with(|| {
-        arguments.compute.in_threads(|| {
-            let session = Session::start(&arguments.compute)?;
-            let context = arguments.study.open(&session, &Overrides::default())?;
-            let n = context.contributors();
-            let coalition = match (&arguments.coalition, &arguments.members, arguments.draw) {
-                (Some(coalition), _, _) => coalition.clone(),
-                (_, Some(members), _) => {
-                    Coalition::from_members(n, members.iter().copied()).map_err(study::StudyError::from)?
-                }
-                (_, _, Some(draw)) => study::training_draw(&context, draw)?,
-                // clap requires one of the three.
-                (None, None, None) => Coalition::full(n),
-            };
-            let method = arguments.method.unwrap_or_else(|| context.config.unlearn.method_on());
-            let parent =
-                arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
-            let made = unlearned_model(
-                &context,
-                method.method,
-                &coalition,
-                arguments.repetition,
-                parent.as_ref(),
-                &arguments.out,
-                &session.progress,
-            )?;
-            let contributors = context.dataset.contributors();
-            let remaining: Vec<&str> = coalition.members().map(|i| contributors[i].name.as_str()).collect();
-            print_json(&json!({
-                "model": arguments.out,
-                "hash": made.hash,
-                "method": method.to_string(),
-                "coalition": coalition,
-                "remaining": remaining,
-                "seconds": made.seconds,
-            }))
-        })
-    })
+    main_with(|| arguments.compute.in_threads(|| run(&arguments)))
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let session = Session::start(&arguments.compute)?;
+    let context = arguments.study.open(&session, &arguments.settings.overrides())?;
+    let method = arguments.settings.method.unwrap_or_else(|| context.config.unlearn.method_on());
+    let coalition = match arguments.who.coalition(&context)? {
+        Some(coalition) => coalition,
+        None if method.method == Method::PruneFineTune => Coalition::full(context.contributors()),
+        None => {
+            return Err(usage(
+                "say who remains: --coalition n:hex, --members 0,2, --draw K (or --removal-seed K), or --removal-dist NAME",
+            ));
+        }
+    };
+    let parent = arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
+    let pruned = parent.as_ref().map(|parent| !parent.config().pruned_channels.is_empty());
+    check_parent(method, pruned, arguments.pruned)?;
+    let made = unlearned_model(
+        &context,
+        method.method,
+        &coalition,
+        arguments.repetition,
+        parent.as_ref(),
+        &arguments.out,
+        &session.progress,
+    )?;
+    let contributors = context.dataset.contributors();
+    let remaining: Vec<&str> = coalition.members().map(|i| contributors[i].name.as_str()).collect();
+    let mut told = json!({
+        "model": arguments.out,
+        "hash": made.hash,
+        "method": method.to_string(),
+        "coalition": coalition,
+        "remaining": remaining,
+        "seconds": made.seconds,
+    });
+    if let Some(db) = &arguments.db {
+        let mut further = Vec::new();
+        if let Some(name) = &arguments.exp_name {
+            further.push(("exp_name", json!(name)));
+        }
+        let trained = if arguments.use_ema {
+            None
+        } else {
+            further.push(("weights", json!("trained")));
+            Some(load_trained_model(&context, &arguments.out)?)
+        };
+        let what = Recordable {
+            model: trained.as_ref().unwrap_or(&made.model),
+            method: method.method,
+            coalition: &coalition,
+            repetition: arguments.repetition,
+            parent: parent.as_ref(),
+            seconds: made.seconds,
+            settings: &further,
+        };
+        let (record, samples) = record_model(&context, &what, &session.progress)?;
+        if let Some(folder) = &arguments.samples {
+            write_samples(folder, &samples)?;
+        }
+        told["run"] = json!(record.id());
+        told["behaviors"] = json!(record.behaviors);
+        told["added"] = json!(append_jsonl(db, &record)?);
+    }
+    print_json(&told)
 }

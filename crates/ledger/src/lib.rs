@@ -41,6 +41,7 @@
 //! | `driver.lock` | locked while a driver owns the study; holds its process id |
 //! | `.tmp-*` in any of these | a file being written; those of dead writers are swept by [`Ledger::open`] |
 
+mod append;
 mod canonical;
 mod claim;
 mod error;
@@ -54,6 +55,7 @@ mod status;
 mod store;
 mod table;
 
+pub use append::append_jsonl;
 pub use canonical::canonical_json;
 pub use claim::{Claim, ClaimOutcome, DriverLock, Next};
 pub use error::LedgerError;

@@ -92,6 +92,7 @@ impl Context {
             unet: &self.unet,
             data_hash: &self.data_hash,
             extractors: self.measuring.extractors(),
+            reference: self.measuring.reference_hash(),
         }
     }
 
@@ -160,7 +161,8 @@ impl Context {
         samples: &SampledImages,
     ) -> Result<BTreeMap<String, Value>, StudyError> {
         self.measuring.measure(model, samples, || {
-            prepare_measurer(&self.config, &self.split, &self.schedule, &self.device)
+            let references = self.measuring.reference(&self.split);
+            prepare_measurer(&self.config, &references, &self.split, &self.schedule, &self.device)
         })
     }
 }

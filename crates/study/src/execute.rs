@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer};
 use diffusion_core::{Denoiser, UNet2DModel};
 use ledger::{Record, RunKey};
@@ -100,6 +101,21 @@ pub(crate) fn measure_model(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
+    let (record, samples) = measured_record(context, key, model, repetition, train_seconds, label, progress)?;
+    write_sheet(&dir.samples(&record.id()), &samples)?;
+    Ok(record)
+}
+
+/// As [`measure_model`], without a file; gives the samples too.
+pub(crate) fn measured_record(
+    context: &Context,
+    key: RunKey,
+    model: &UNet2DModel,
+    repetition: u64,
+    train_seconds: f64,
+    label: &str,
+    progress: &dyn Progress,
+) -> Result<(Record, SampledImages), StudyError> {
     let start = Instant::now();
     let samples = context.sample(model, repetition, label, progress)?;
     let sampled = start.elapsed().as_secs_f64();
@@ -110,6 +126,7 @@ pub(crate) fn measure_model(
     record.behaviors = behaviors;
     record.device.clone_from(&context.device_name);
     record.program = format!("tribute {}", env!("CARGO_PKG_VERSION"));
-    write_sheet(&dir.samples(&record.id()), &samples)?;
-    Ok(record.seconds("train", train_seconds).seconds("sample", sampled).seconds("measure", measured))
+    let record =
+        record.seconds("train", train_seconds).seconds("sample", sampled).seconds("measure", measured);
+    Ok((record, samples))
 }

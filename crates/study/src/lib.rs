@@ -36,8 +36,9 @@ mod work;
 pub use baseline_scores::{MethodScores, baseline_scores};
 pub use compare::{CompareConfig, compare_study};
 pub use config::{
-    CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, ModelConfig, ModelPreset,
-    Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, UnlearnConfig,
+    CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, MeasuresConfig,
+    ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig,
+    UnlearnConfig,
 };
 pub use context::Context;
 pub use driver::Workers;
@@ -56,7 +57,7 @@ pub use pruning::{
 pub use records::read_records;
 pub use reporting::{Share, Summary};
 pub use samples::{read_samples, write_samples};
-pub use stages::{load_model, training_draw};
+pub use stages::{Recordable, load_model, load_trained_model, record_model, training_draw};
 pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
 pub use study::{RunOptions, Truth, run_study};
 pub use work::{Slice, Stage, WorkList, WorkStage, work, write_work_list};

@@ -70,6 +70,7 @@ pub fn differences_from_study(
     let extractors = key.settings.get("measure").and_then(|measure| measure.get("extractors"));
     let extractors: Vec<(String, String)> =
         extractors.and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
+    let reference = text(key.settings.get("measure").and_then(|measure| measure.get("reference")));
     let unet = key.settings.get("model").and_then(|model| serde_json::from_value(model.clone()).ok());
     let recipe = match key.method.as_str() {
         "null" => Recipe::Null,
@@ -81,6 +82,7 @@ pub fn differences_from_study(
         unet: &unet.unwrap_or_default(),
         data_hash: &data_hash,
         extractors: &extractors,
+        reference: config.measures.reference.is_some().then_some(reference.as_str()),
     };
     let mut expected = run_settings(&Run { coalition: key.coalition.clone(), recipe }.key(&settings)?);
     let mut found = run_settings(key);

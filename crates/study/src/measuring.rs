@@ -24,6 +24,8 @@ const BY_CONTRIBUTOR: &str = "by_contributor";
 pub(crate) struct Measuring {
     measurer: Mutex<Option<Measurer>>,
     extractors: Vec<(String, String)>,
+    /// Reference images of their own, with their hash.
+    reference: Option<(Dataset, String)>,
 }
 
 impl Measuring {
@@ -46,12 +48,30 @@ impl Measuring {
                 allowed: "above 0 where `diffusion_loss` is measured: it is the loss on held-out images",
             });
         }
-        Ok(Self { measurer: Mutex::new(None), extractors })
+        let reference = config.measures.open_reference(config.data.resolution)?;
+        let reference = match reference {
+            Some(dataset) => {
+                let hash = dataset.content_hash()?;
+                Some((dataset, hash))
+            }
+            None => None,
+        };
+        Ok(Self { measurer: Mutex::new(None), extractors, reference })
     }
 
     /// Hash of the weights of each extractor in use.
     pub fn extractors(&self) -> &[(String, String)] {
         &self.extractors
+    }
+
+    /// Hash of the reference images, where they are not the training images.
+    pub fn reference_hash(&self) -> Option<&str> {
+        self.reference.as_ref().map(|(_, hash)| hash.as_str())
+    }
+
+    /// The images that distances, manifolds and clusters refer to.
+    pub fn reference(&self, split: &Split) -> View {
+        self.reference.as_ref().map_or_else(|| split.train.clone(), |(dataset, _)| dataset.all())
     }
 
     /// All behaviours of a model and its samples, by key; losses by contributor under `<key>_by_contributor`.
@@ -98,21 +118,23 @@ fn extractor_of(behavior: &Behavior) -> Option<ExtractorSpec> {
 /// Embeds the reference images and fixes the noises of the held-out loss.
 pub(crate) fn prepare_measurer(
     config: &StudyConfig,
+    references: &View,
     split: &Split,
     schedule: &NoiseSchedule,
     device: &Device,
 ) -> Result<Measurer, StudyError> {
     let streams = Streams::new(config.seed).child("measures", 0);
-    let places = match split.train.len() {
+    let places = match references.len() {
         n if n > MAX_REFERENCES => subset(&mut streams.rng("reference images", 0), n, MAX_REFERENCES),
         n => (0..n).collect(),
     };
-    let indices: Vec<usize> = places.iter().map(|&place| split.train.indices()[place]).collect();
-    let (pixels, shape) = rgb_images(split.train.dataset(), &indices)?;
+    let indices: Vec<usize> = places.iter().map(|&place| references.indices()[place]).collect();
+    let (pixels, shape) = rgb_images(references.dataset(), &indices)?;
     let reference = Samples::new(&pixels, shape)?;
     let needs_held_out = config.behaviors.contains(&Behavior::DiffusionLoss);
-    let held_out =
-        needs_held_out.then(|| held_out_loss(&split.held_out, schedule, streams, device)).transpose()?;
+    let held_out = needs_held_out
+        .then(|| held_out_loss(&split.held_out, config.measures.noises, schedule, streams, device));
+    let held_out = held_out.transpose()?;
     Ok(Measurer::prepare(
         &config.behaviors,
         Some(&reference),
@@ -126,6 +148,7 @@ pub(crate) fn prepare_measurer(
 /// The loss on fixed noisy versions of the images of a view.
 pub(crate) fn held_out_loss(
     view: &View,
+    noises: usize,
     schedule: &NoiseSchedule,
     streams: Streams,
     device: &Device,
@@ -139,7 +162,8 @@ pub(crate) fn held_out_loss(
         contributor: batch.indices.iter().filter_map(|&image| dataset.owner(image)).collect(),
         contributors: dataset.contributors().len(),
     };
-    Ok(HeldOutLoss::new(images, HeldOutLossConfig::default(), schedule.clone(), streams, device)?)
+    let config = HeldOutLossConfig { noises, ..HeldOutLossConfig::default() };
+    Ok(HeldOutLoss::new(images, config, schedule.clone(), streams, device)?)
 }
 
 /// Images by number as 8-bit RGB, `[images, height, width, 3]`.

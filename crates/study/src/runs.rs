@@ -8,7 +8,7 @@ use removal::Coalition;
 use serde::Serialize;
 use unlearn::{Method, ParentModel};
 
-use crate::config::StudyConfig;
+use crate::config::{MeasuresConfig, StudyConfig};
 use crate::error::StudyError;
 
 /// Raised when a change of the program changes what a run computes.
@@ -51,6 +51,8 @@ pub struct RunSettings<'a> {
     pub data_hash: &'a str,
     /// Hash of the weights of each feature extractor in use, by name.
     pub extractors: &'a [(String, String)],
+    /// Hash of the reference images, where they are not the training images.
+    pub reference: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +79,11 @@ struct SampleSettings<'a> {
 struct MeasureSettings<'a> {
     behaviors: Vec<String>,
     extractors: &'a [(String, String)],
+    /// Left out where it is the default, as it was before there was a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noises: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
 }
 
 impl Run {
@@ -117,14 +124,6 @@ impl Run {
             Recipe::Retrain { .. } => Method::Retrain.to_string(),
             Recipe::Unlearn { .. } => config.unlearn.method_on().to_string(),
         };
-        let sample = SampleSettings {
-            count: config.sample.count,
-            num_inference_steps: config.sample.num_inference_steps,
-            sampler: &config.sample.sampler,
-        };
-        let mut behaviors: Vec<String> = config.behaviors.iter().map(ToString::to_string).collect();
-        // Which behaviour is the primary one changes the report, not the records.
-        behaviors.sort_unstable();
         let mut key = RunKey::new(method, self.coalition.clone())
             .seed("study", config.seed)
             .seed("repetition", self.repetition())
@@ -137,9 +136,8 @@ impl Run {
                     horizontal_flip: config.data.horizontal_flip,
                 },
             )?
-            .setting("diffusion", &config.diffusion)?
-            .setting("sample", &sample)?
-            .setting("measure", &MeasureSettings { behaviors, extractors: settings.extractors })?;
+            .setting("diffusion", &config.diffusion)?;
+        key = measuring_settings(settings, key)?;
         match &self.recipe {
             Recipe::Null => key = key.setting("model", settings.unet)?,
             Recipe::Retrain { .. } => {
@@ -160,6 +158,27 @@ impl Run {
     pub fn id(&self, settings: &RunSettings<'_>) -> Result<RunId, StudyError> {
         Ok(self.key(settings)?.id()?)
     }
+}
+
+/// Adds how the model is sampled from and what is measured.
+pub(crate) fn measuring_settings(settings: &RunSettings<'_>, key: RunKey) -> Result<RunKey, StudyError> {
+    let config = settings.config;
+    let sample = SampleSettings {
+        count: config.sample.count,
+        num_inference_steps: config.sample.num_inference_steps,
+        sampler: &config.sample.sampler,
+    };
+    let mut behaviors: Vec<String> = config.behaviors.iter().map(ToString::to_string).collect();
+    // Which behaviour is the primary one changes the report, not the records.
+    behaviors.sort_unstable();
+    let noises = config.measures.noises;
+    let measure = MeasureSettings {
+        behaviors,
+        extractors: settings.extractors,
+        noises: (noises != MeasuresConfig::default().noises).then_some(noises),
+        reference: settings.reference,
+    };
+    Ok(key.setting("sample", &sample)?.setting("measure", &measure)?)
 }
 
 /// Adds what the study's method depends on, and nothing that is another method's.
@@ -217,7 +236,8 @@ mod tests {
         }
         let config = StudyConfig::layered(Some(DatasetPreset::Mnist), None, &all).unwrap();
         let unet = config.model.unet(32).unwrap();
-        let settings = RunSettings { config: &config, unet: &unet, data_hash: "data", extractors: &[] };
+        let settings =
+            RunSettings { config: &config, unet: &unet, data_hash: "data", extractors: &[], reference: None };
         let coalition = Coalition::from_members(4, [0, 2]).unwrap();
         Run::unlearned(coalition, "parent").key(&settings).unwrap()
     }

@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use diffusion_core::UNet2DModel;
-use diffusion_core::model_folder;
-use removal::Coalition;
+use diffusion_core::model_folder::{self, model_hash};
+use diffusion_core::samplers::SampledImages;
+use ledger::Record;
+use removal::{Coalition, RemovalDistribution};
+use serde_json::Value;
 use streams::Streams;
+use unlearn::{Method, UnlearnError};
 
 use crate::context::Context;
 use crate::error::StudyError;
+use crate::execute::measured_record;
+use crate::progress::Progress;
+use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 
 /// Loads a model folder: averaged weights if it has them, else the trained ones.
 ///
@@ -19,11 +26,74 @@ pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, Study
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
 
-/// Training draw `k` of the study's distribution, as the study itself draws it.
+/// Loads the trained weights of a model folder, not their average.
 ///
 /// # Errors
-/// If the distribution does not fit the number of contributors.
-pub fn training_draw(context: &Context, k: u64) -> Result<Coalition, StudyError> {
+/// As [`load_model`].
+pub fn load_trained_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
+    let (config, weights) = model_folder::read(folder)?;
+    Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
+}
+
+/// Draw `k` of a distribution; of the study's own, as the study itself draws it.
+///
+/// # Errors
+/// If the distribution does not fit the number of contributors, or has no such draw.
+pub fn training_draw(
+    context: &Context,
+    distribution: Option<&RemovalDistribution>,
+    k: u64,
+) -> Result<Coalition, StudyError> {
     let streams = Streams::new(context.config.seed).child(crate::plan::TRAINING_DRAWS, 0);
-    Ok(context.config.coalitions.distribution.draw(context.contributors(), &streams, k)?.coalition)
+    let distribution = distribution.unwrap_or(&context.config.coalitions.distribution);
+    Ok(distribution.draw(context.contributors(), &streams, k)?.coalition)
+}
+
+/// A model of a coalition that is to be recorded.
+pub struct Recordable<'a> {
+    /// The weights that are sampled and measured.
+    pub model: &'a UNet2DModel,
+    /// How it was made; for methods on a parent, with the settings of the study's `[unlearn]`, whose method it is.
+    pub method: Method,
+    /// Who remains.
+    pub coalition: &'a Coalition,
+    /// Which independent repetition.
+    pub repetition: u64,
+    /// What it was made from.
+    pub parent: Option<&'a UNet2DModel>,
+    /// Seconds that took.
+    pub seconds: f64,
+    /// Settings beside those of the study.
+    pub settings: &'a [(&'a str, Value)],
+}
+
+/// Samples from a model, measures it, and gives its record and the samples. Without settings beside the study's, it is the
+/// record that a study makes of that run.
+///
+/// # Errors
+/// A method without its parent; those of sampling and measuring.
+pub fn record_model(
+    context: &Context,
+    what: &Recordable<'_>,
+    progress: &dyn Progress,
+) -> Result<(Record, SampledImages), StudyError> {
+    let parent = || match what.parent {
+        Some(parent) => Ok(model_hash(parent.config(), &parent.state_dict()?)),
+        None => Err(StudyError::from(UnlearnError::NoParent { method: what.method.to_string() })),
+    };
+    let (settings, n) = (context.run_settings(), context.contributors());
+    let mut key = match what.method {
+        Method::Retrain => Run::retrained(what.coalition.clone(), what.repetition).key(&settings)?,
+        Method::PruneFineTune => measuring_settings(&settings, pruned_key(&parent()?, &settings, n)?)?,
+        _ => {
+            let recipe = Recipe::Unlearn { parent: parent()? };
+            let run = Run { coalition: what.coalition.clone(), recipe };
+            run.key(&settings)?.seed("repetition", what.repetition)
+        }
+    };
+    for (name, value) in what.settings {
+        key = key.setting(*name, value)?;
+    }
+    let label = what.method.to_string();
+    measured_record(context, key, what.model, what.repetition, what.seconds, &label, progress)
 }

@@ -5,6 +5,7 @@
 
 mod data;
 mod evaluation;
+mod measures;
 mod model;
 mod overrides;
 mod preset;
@@ -13,6 +14,7 @@ mod training;
 
 pub use data::DataConfig;
 pub use evaluation::{CoalitionsConfig, EvaluationConfig, SamplingConfig};
+pub use measures::MeasuresConfig;
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;
 pub use preset::DatasetPreset;
@@ -66,6 +68,9 @@ pub struct StudyConfig {
     pub coalitions: CoalitionsConfig,
     /// How images are generated.
     pub sample: SamplingConfig,
+    /// What behaviours are measured against.
+    #[serde(default, skip_serializing_if = "MeasuresConfig::is_default")]
+    pub measures: MeasuresConfig,
     /// How the scores are judged.
     pub evaluation: EvaluationConfig,
     /// The comparison methods that work on gradients.
@@ -112,6 +117,7 @@ impl StudyConfig {
     fn resolve(&mut self, base: &Path) {
         self.weights = base.join(&self.weights);
         self.data.resolve(base);
+        self.measures.resolve(base);
         self.evaluation.resolve(base);
     }
 
@@ -122,6 +128,7 @@ impl StudyConfig {
         let mut config = self.clone();
         config.weights = absolute(&config.weights);
         config.data.path = absolute(&config.data.path);
+        config.measures.reference = config.measures.reference.as_ref().map(absolute);
         config.evaluation.truth = config.evaluation.truth.as_ref().map(absolute);
         config
     }
@@ -160,6 +167,7 @@ impl StudyConfig {
         self.unlearn.validate()?;
         self.coalitions.validate()?;
         self.sample.validate(&schedule)?;
+        self.measures.validate()?;
         self.influence.validate(schedule.timesteps())?;
         self.evaluation.validate()?;
         self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)

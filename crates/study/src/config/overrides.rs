@@ -154,7 +154,9 @@ impl StudyConfig {
 
 /// Resolves the paths that stand in a file against its folder, before paths from elsewhere are laid over them.
 fn absolute_paths(table: &mut Table, base: &Path) {
-    for (section, key) in [("", "weights"), ("data", "path"), ("evaluation", "truth")] {
+    for (section, key) in
+        [("", "weights"), ("data", "path"), ("measures", "reference"), ("evaluation", "truth")]
+    {
         let inner = if section.is_empty() {
             Some(&mut *table)
         } else {

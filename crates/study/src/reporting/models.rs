@@ -7,6 +7,7 @@ use report::{CoalitionModel, Model, Models, Picture, PrunedModel};
 use sparsify::NetworkSize;
 
 use super::Findings;
+use crate::config::MeasuresConfig;
 use crate::error::StudyError;
 use crate::measuring::held_out_loss;
 use crate::models::TrainedModel;
@@ -54,7 +55,13 @@ fn training_loss(findings: &Findings<'_>, trained: &TrainedModel) -> Result<f64,
     use diffusion_core::Denoiser;
     let context = findings.context;
     let streams = streams::Streams::new(context.config.seed).child("training loss", 0);
-    let loss = held_out_loss(&context.split.train, &context.schedule, streams, &context.device)?;
+    let loss = held_out_loss(
+        &context.split.train,
+        MeasuresConfig::default().noises,
+        &context.schedule,
+        streams,
+        &context.device,
+    )?;
     Ok(loss.evaluate(&|x, t| trained.model.predict_noise(x, t))?.total)
 }
 

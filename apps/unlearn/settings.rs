@@ -1,0 +1,101 @@
+//! Options that are keys of the study.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use study::Overrides;
+use unlearn::{Method, MethodOn, ParentModel};
+
+/// Settings of the methods and of what is measured.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Method: retrain, gd, ga, iu, lora, with the suffix _u on the unpruned model; or prune_fine_tune. The study's when
+    /// left out
+    #[arg(long)]
+    pub method: Option<MethodOn>,
+    /// Optimiser steps of gd and lora (unlearn.steps)
+    #[arg(long)]
+    gd_steps: Option<u64>,
+    /// By how much ga divides the batches of the removed images to get its steps (1.0)
+    #[arg(long)]
+    ga_ratio: Option<f64>,
+    /// Length of the jump of iu (0.5)
+    #[arg(long)]
+    iu_ratio: Option<f64>,
+    /// Damping of the Fisher matrix of iu (1.0)
+    #[arg(long)]
+    iu_damping: Option<f64>,
+    /// How iu inverts the Fisher matrix: exact, or reference for the recursion of the reference
+    #[arg(long)]
+    iu_variant: Option<String>,
+    /// Rank of lora (16)
+    #[arg(long)]
+    lora_rank: Option<usize>,
+    /// Dropout of lora (0.05)
+    #[arg(long)]
+    lora_dropout: Option<f64>,
+    /// Images sampled for --db (sample.count)
+    #[arg(long)]
+    n_samples: Option<usize>,
+    /// Images sampled at once: speed and memory only (sample.batch_size)
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Denoising steps (sample.num_inference_steps)
+    #[arg(long)]
+    num_inference_steps: Option<usize>,
+    /// Noises of each image in the diffusion loss (measures.noises)
+    #[arg(long)]
+    n_noises: Option<usize>,
+    /// Images that FID, precision, recall and entropy refer to, in place of the training images (measures.reference)
+    #[arg(long)]
+    reference_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// What is laid over the study.
+    pub fn overrides(&self) -> Overrides {
+        let mut set = Overrides::default();
+        // The stage before unlearning is not a method of studies.
+        if let Some(method) = self.method.filter(|method| method.method != Method::PruneFineTune) {
+            set.set("unlearn.method", Some(method.method));
+            if method.method.has_unpruned_form() {
+                set.set("unlearn.parent", Some(method.parent));
+            }
+        }
+        set.set("unlearn.steps", self.gd_steps);
+        set.set("unlearn.ga_ratio", self.ga_ratio);
+        set.set("unlearn.iu_ratio", self.iu_ratio);
+        set.set("unlearn.iu_damping", self.iu_damping);
+        set.set("unlearn.iu_variant", self.iu_variant.as_deref());
+        set.set("unlearn.lora_rank", self.lora_rank);
+        set.set("unlearn.lora_dropout", self.lora_dropout);
+        set.set("sample.count", self.n_samples);
+        set.set("sample.batch_size", self.batch_size);
+        set.set("sample.num_inference_steps", self.num_inference_steps);
+        set.set("measures.noises", self.n_noises);
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        set.set("measures.reference", self.reference_dir.as_ref().map(absolute));
+        set
+    }
+}
+
+/// Whether the parent is one that the method's name says, and the name that says it.
+///
+/// # Errors
+/// A method on the unpruned model with a pruned parent; --pruned with an unpruned one.
+pub fn check_parent(method: MethodOn, pruned: Option<bool>, said_pruned: bool) -> anyhow::Result<()> {
+    if method.parent == ParentModel::Full && method.method.has_unpruned_form() && pruned == Some(true) {
+        let of_pruned = method.method;
+        return Err(terminal::usage(format!(
+            "method {method} is for the unpruned model, but the one to start from is pruned: use {of_pruned}, or give the \
+             full model with --load"
+        )));
+    }
+    if said_pruned && pruned == Some(false) {
+        return Err(terminal::usage(
+            "--pruned is given, but the model to start from has all its channels: give the pruned one with --load, or leave \
+             --pruned out",
+        ));
+    }
+    Ok(())
+}
