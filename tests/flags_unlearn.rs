@@ -230,6 +230,35 @@ fn reference_images_are_those_of_the_given_folder() {
 }
 
 #[test]
+fn local_behaviours_are_about_the_pictures_of_the_full_model() {
+    let (db, full, pruned) = (path("local.jsonl"), path("full"), path("pruned"));
+    let local = |name: &str, more: &[&str]| {
+        ask(name, &[&["--members", "0,2", "--db", &db, "--model_behavior", "local"], more].concat())
+    };
+    let one = local("local", &["--load", &pruned, "--full", &full]).json();
+    for name in ["mse", "nrmse", "ssim", "diffusion_loss"] {
+        let values: Vec<f64> =
+            one["behaviors"][name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        assert_eq!(values.len(), 8, "{name}");
+        let mean = values.iter().sum::<f64>() / 8.0;
+        let told = one["behaviors"][format!("avg_{name}")].as_f64().unwrap();
+        assert!((mean - told).abs() < 1e-12 && values.iter().any(|&value| value != values[0]), "{name}");
+    }
+    assert!(one["behaviors"].get("colourfulness").is_none());
+    // More noises change the loss alone.
+    let more = local("local", &["--load", &pruned, "--full", &full, "--n_noises", "50"]).json();
+    assert_ne!(more["behaviors"]["diffusion_loss"], one["behaviors"]["diffusion_loss"]);
+    assert_eq!(more["behaviors"]["mse"], one["behaviors"]["mse"]);
+    // A model that is the full one draws its pictures.
+    let same = local("same", &["--method", "ga_u", "--load", &full, "--ga_ratio", "1000"]).json();
+    assert_eq!((&same["behaviors"]["avg_mse"], &same["behaviors"]["avg_ssim"]), (&json!(0.0), &json!(1.0)));
+    assert_ne!(one["behaviors"]["avg_mse"], 0.0);
+    local("refused local", &["--load", &pruned]).refused(2, &["--full"]);
+    ask("refused local", &["--load", &pruned, "--members", "0", "--db", &db, "--full", &full])
+        .refused(2, &["--model-behavior local"]);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let (pruned, full) = (path("pruned"), path("full"));
     let refused = |parent: &str, arguments: &[&str], parts: &[&str]| {

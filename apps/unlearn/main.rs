@@ -6,7 +6,7 @@ mod who;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueEnum};
 use ledger::append_jsonl;
 use removal::Coalition;
 use serde_json::json;
@@ -44,6 +44,13 @@ struct Arguments {
     /// Name of the experiment, kept in the record of --db
     #[arg(long, requires = "db")]
     exp_name: Option<String>,
+    /// What --db measures: the study's behaviours (global), or what became of each picture of the full model (local): MSE,
+    /// NRMSE, SSIM and diffusion loss
+    #[arg(long, value_enum, default_value_t = ModelBehavior::Global, requires = "db")]
+    model_behavior: ModelBehavior,
+    /// The full model whose pictures local behaviours are about; --load when left out, if that is not pruned
+    #[arg(long, requires = "db")]
+    full: Option<PathBuf>,
     /// Folder for the samples that --db measures
     #[arg(long, requires = "db")]
     samples: Option<PathBuf>,
@@ -52,6 +59,15 @@ struct Arguments {
     use_ema: bool,
     #[command(flatten)]
     compute: ComputeArgs,
+}
+
+/// `--model-behavior`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModelBehavior {
+    /// Of the model as a whole
+    Global,
+    /// Of single pictures
+    Local,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +91,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let parent = arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
     let pruned = parent.as_ref().map(|parent| !parent.config().pruned_channels.is_empty());
     check_parent(method, pruned, arguments.pruned)?;
+    let full = match (arguments.model_behavior, &arguments.full) {
+        (ModelBehavior::Global, Some(_)) => return Err(usage("--full is for --model-behavior local only")),
+        (ModelBehavior::Global, None) => None,
+        (ModelBehavior::Local, Some(folder)) => Some(load_model(&context, folder)?),
+        (ModelBehavior::Local, None) if pruned == Some(false) => parent.clone(),
+        (ModelBehavior::Local, None) => {
+            return Err(usage(
+                "--model-behavior local compares with the full model's pictures: give the full model with --full",
+            ));
+        }
+    };
     let made = unlearned_model(
         &context,
         method.method,
@@ -112,6 +139,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             repetition: arguments.repetition,
             parent: parent.as_ref(),
             seconds: made.seconds,
+            local: full.as_ref(),
             settings: &further,
         };
         let (record, samples) = record_model(&context, &what, &session.progress)?;

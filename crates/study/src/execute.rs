@@ -1,12 +1,13 @@
 //! From a run to its record: make the model, sample, measure.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer};
 use diffusion_core::{Denoiser, UNet2DModel};
-use ledger::{Record, RunKey};
+use ledger::{Record, RunKey, Value};
 use unlearn::Method;
 
 use crate::context::Context;
@@ -101,12 +102,15 @@ pub(crate) fn measure_model(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
-    let (record, samples) = measured_record(context, key, model, repetition, train_seconds, label, progress)?;
+    let measure = |samples: &SampledImages| context.measure(model, samples);
+    let (record, samples) =
+        measured_record(context, key, model, repetition, train_seconds, label, progress, &measure)?;
     write_sheet(&dir.samples(&record.id()), &samples)?;
     Ok(record)
 }
 
-/// As [`measure_model`], without a file; gives the samples too.
+/// As [`measure_model`], without a file and by any measure of the samples; gives the samples too.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn measured_record(
     context: &Context,
     key: RunKey,
@@ -115,11 +119,12 @@ pub(crate) fn measured_record(
     train_seconds: f64,
     label: &str,
     progress: &dyn Progress,
+    measure: &dyn Fn(&SampledImages) -> Result<BTreeMap<String, Value>, StudyError>,
 ) -> Result<(Record, SampledImages), StudyError> {
     let start = Instant::now();
     let samples = context.sample(model, repetition, label, progress)?;
     let sampled = start.elapsed().as_secs_f64();
-    let behaviors = context.measure(model, &samples)?;
+    let behaviors = measure(&samples)?;
     let measured = start.elapsed().as_secs_f64() - sampled;
 
     let mut record = Record::new(key)?;

@@ -15,6 +15,7 @@ mod driver;
 mod error;
 mod execute;
 mod layout;
+mod local;
 mod matching;
 mod measuring;
 mod models;

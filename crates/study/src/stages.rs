@@ -14,6 +14,7 @@ use unlearn::{Method, UnlearnError};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::measured_record;
+use crate::local::local_behaviors;
 use crate::progress::Progress;
 use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 
@@ -63,6 +64,9 @@ pub struct Recordable<'a> {
     pub parent: Option<&'a UNet2DModel>,
     /// Seconds that took.
     pub seconds: f64,
+    /// The full model, if local behaviours are measured: what became of each of its pictures, in place of the study's
+    /// behaviours.
+    pub local: Option<&'a UNet2DModel>,
     /// Settings beside those of the study.
     pub settings: &'a [(&'a str, Value)],
 }
@@ -91,9 +95,21 @@ pub fn record_model(
             run.key(&settings)?.seed("repetition", what.repetition)
         }
     };
+    if let Some(full) = what.local {
+        let hash = model_hash(full.config(), &full.state_dict()?);
+        let noises = context.config.measures.noises;
+        key = key.setting("measure", &serde_json::json!({ "local": { "full": hash, "noises": noises } }))?;
+    }
     for (name, value) in what.settings {
         key = key.setting(*name, value)?;
     }
     let label = what.method.to_string();
-    measured_record(context, key, what.model, what.repetition, what.seconds, &label, progress)
+    let measure = |samples: &SampledImages| match what.local {
+        None => context.measure(what.model, samples),
+        Some(full) => {
+            let of_full = context.sample(full, what.repetition, "full model", progress)?;
+            local_behaviors(context, what.model, samples, &of_full)
+        }
+    };
+    measured_record(context, key, what.model, what.repetition, what.seconds, &label, progress, &measure)
 }

@@ -3,6 +3,7 @@
 pub mod cluster_entropy;
 pub mod frechet_distance;
 pub mod held_out_loss;
+pub mod image_similarity;
 pub mod inception_score;
 pub mod pixel_properties;
 pub mod precision_recall;
