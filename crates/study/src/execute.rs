@@ -109,6 +109,9 @@ pub(crate) fn measure_model(
     Ok(record)
 }
 
+/// What was measured, by name.
+type Behaviors = BTreeMap<String, Value>;
+
 /// As [`measure_model`], without a file and by any measure of the samples; gives the samples too.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn measured_record(
@@ -119,7 +122,7 @@ pub(crate) fn measured_record(
     train_seconds: f64,
     label: &str,
     progress: &dyn Progress,
-    measure: &dyn Fn(&SampledImages) -> Result<BTreeMap<String, Value>, StudyError>,
+    measure: &dyn Fn(&SampledImages) -> Result<Behaviors, StudyError>,
 ) -> Result<(Record, SampledImages), StudyError> {
     let start = Instant::now();
     let samples = context.sample(model, repetition, label, progress)?;
