@@ -45,7 +45,7 @@ struct Ranked {
 /// How a ranking predicts.
 enum Scores {
     /// Estimated from models.
-    Estimated(attribution_lds::Attribution),
+    Estimated(Box<attribution_lds::Attribution>),
     /// A number for each contributor.
     Additive(Vec<f64>),
     /// None, and why.
@@ -207,7 +207,7 @@ impl ComparedStudy<'_> {
                 .observed(&behavior.key(), |coalition| run_of(on.method, coalition, &parent.hash))
                 .map(|observations| fit(estimator, &context.config, &observations))?;
             let scored = match estimated {
-                Ok(attribution) => Scores::Estimated(attribution),
+                Ok(attribution) => Scores::Estimated(Box::new(attribution)),
                 Err(error) => Scores::Missing(error.to_string()),
             };
             scores.insert(behavior, scored);
