@@ -3,7 +3,7 @@
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, Intervals};
+use crate::{Estimator, Interval, Intervals};
 
 /// One score a contributor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Attribution {
     /// What a coalition's size adds to the prediction, by size 0..=n; empty if nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub size_effect: Vec<f64>,
+    /// The penalty that was chosen; `None` for estimators without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
     /// Intervals by formula; `None` if the estimator has none.
     pub closed_form: Option<Intervals>,
     /// Intervals by bootstrap; `None` if none was asked for.
@@ -44,22 +47,6 @@ impl Attribution {
 /// Members beyond the list count nothing.
 pub fn predict_additive(values: &[f64], coalition: &Coalition) -> f64 {
     coalition.members().filter_map(|member| values.get(member)).sum()
-}
-
-/// The estimators of this crate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Estimator {
-    /// [`crate::KernelShap`].
-    KernelShap,
-    /// [`crate::leave_one_out`].
-    LeaveOneOut,
-    /// [`crate::add_one_in`].
-    AddOneIn,
-    /// [`crate::Datamodel`].
-    Datamodel,
-    /// [`crate::Banzhaf`].
-    Banzhaf,
 }
 
 /// What an estimate rests on.

@@ -3,11 +3,11 @@
 use ndarray::{Array1, Axis};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::attribution::{Attribution, Diagnostics};
 use crate::interval::{check_level, student_factor};
 use crate::least_squares::{invert, sandwich_variances};
 use crate::moments::Design;
-use crate::{AttributionError, Interval, IntervalMethod, Intervals, UtilityRow, UtilityTable};
+use crate::{AttributionError, Estimator, Interval, IntervalMethod, Intervals, UtilityRow, UtilityTable};
 
 /// Banzhaf values: the slopes of the least-squares fit of y by X with an intercept, over coalitions drawn uniformly.
 ///
@@ -70,6 +70,7 @@ impl Banzhaf {
             closed_form: Some(closed_form),
             bootstrap: None,
             size_effect: Vec::new(),
+            penalty: None,
             diagnostics: Diagnostics {
                 rank: inverse.rank,
                 pseudo_inverse: inverse.rank < n,
@@ -105,14 +106,18 @@ impl CenteredRegression {
         }
         let all: Vec<&UtilityRow> = table.rows().iter().collect();
         let design = Design::new(n, &all, all.iter().map(|row| f64::from(row.times())).collect());
+        Ok(CenteredRegression::from_parts(design, all.iter().map(|row| row.mean()).collect()))
+    }
+
+    /// Of at least one row.
+    pub(crate) fn from_parts(design: Design, mut targets: Array1<f64>) -> CenteredRegression {
         let total = design.weights.sum();
         let mut rows = design.indicators();
         let presence = rows.t().dot(&design.weights) / total;
         rows -= &presence.view().insert_axis(Axis(0));
-        let mut targets = Array1::from_iter(all.iter().map(|row| row.mean()));
         let target_mean = targets.dot(&design.weights) / total;
         targets -= target_mean;
-        Ok(CenteredRegression { design, rows, presence, targets, target_mean })
+        CenteredRegression { design, rows, presence, targets, target_mean }
     }
 }
 

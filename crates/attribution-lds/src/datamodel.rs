@@ -3,16 +3,33 @@
 use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::attribution::{Attribution, Diagnostics};
 use crate::banzhaf::{CenteredRegression, regression_diagnostics};
-use crate::least_squares::to_nalgebra;
-use crate::{AttributionError, UtilityTable};
+use crate::bootstrap::resample_intervals;
+use crate::interval::check_level;
+use crate::lasso::subset_regression;
+use crate::least_squares::{cholesky, solve, to_nalgebra};
+use crate::{AttributionError, Bootstrap, Estimator, UtilityRow, UtilityTable};
 
 /// A datamodel (Ilyas et al. 2022) with squared penalty: the minimum over a and beta of
 /// `sum of w_j (y_j - a - x_j'beta)^2 + alpha |beta|^2`, alpha chosen among `alphas` by leave-one-out cross-validation.
 ///
 /// The left-out residuals are exact and free: r_j / (1 - h_j) with the hat matrix H of the fit with its intercept, as
-/// scikit-learn's `RidgeCV` has them. There are no intervals: a ridge fit is biased by design.
+/// scikit-learn's `RidgeCV` has them. [`Datamodel::fit`] gives no intervals; [`Datamodel::fit_resampled`] gives those of the
+/// shrunk coefficients, as a ridge fit is biased by design.
+///
+/// ```
+/// use attribution_lds::{Datamodel, FnGame, Game};
+/// use removal::{Coalition, RemovalDistribution};
+/// use streams::Streams;
+///
+/// let game = FnGame::new(6, |c: &Coalition| c.members().map(|i| i as f64).sum());
+/// let observations = game.observe(RemovalDistribution::Datamodel { alpha: 0.5 }, 80, &Streams::new(1))?;
+/// let fit = Datamodel::default().fit(observations.draws())?;
+/// assert_eq!(fit.alpha, 0.01); // without noise, the smallest penalty is best
+/// assert!((fit.attribution.values[5] - fit.attribution.values[0] - 5.0).abs() < 0.02);
+/// # Ok::<(), attribution_lds::AttributionError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Datamodel {
@@ -65,6 +82,7 @@ impl Datamodel {
                 closed_form: None,
                 bootstrap: None,
                 size_effect: Vec::new(),
+                penalty: Some(alpha),
                 diagnostics: Diagnostics { rank: table.n(), ..regression_diagnostics(table) },
             },
             alpha,
@@ -73,8 +91,40 @@ impl Datamodel {
     }
 }
 
+impl Datamodel {
+    /// As [`Datamodel::fit`], with percentile intervals from refits on resampled rows, the penalty kept. They say how far other
+    /// draws would move the coefficients, not how far shrinkage moved them.
+    ///
+    /// # Errors
+    /// Those of [`Datamodel::fit`], and [`AttributionError::OutOfRange`] for a level outside of (0, 1) or fewer than 2
+    /// resamples.
+    pub fn fit_resampled(
+        &self,
+        table: &UtilityTable,
+        level: f64,
+        bootstrap: Bootstrap,
+    ) -> Result<DatamodelFit, AttributionError> {
+        check_level(level)?;
+        bootstrap.check()?;
+        let mut fit = self.fit(table)?;
+        let rows: Vec<&UtilityRow> = table.rows().iter().collect();
+        let (intervals, _) = resample_intervals(bootstrap, level, table.n(), |resample| {
+            let counts = resample.counts(rows.len());
+            let kept: Vec<usize> = (0..rows.len()).filter(|&row| counts[row] > 0).collect();
+            let again = subset_regression(&rows, &kept, |row| f64::from(counts[row]));
+            let weighted = &again.rows * &again.design.weights.view().insert_axis(Axis(1));
+            let mut gram = again.rows.t().dot(&weighted);
+            gram.diag_mut().iter_mut().for_each(|entry| *entry += fit.alpha);
+            let cross = weighted.t().dot(&again.targets);
+            cholesky(&gram).map(|factor| solve(&factor, &cross).to_vec())
+        });
+        fit.attribution.bootstrap = Some(intervals);
+        Ok(fit)
+    }
+}
+
 /// Z'WZ = Q diag(eigenvalues) Q', and the rows and targets in that basis.
-struct Spectrum {
+pub(crate) struct Spectrum {
     vectors: Array2<f64>,
     eigenvalues: Array1<f64>,
     /// ZQ.
@@ -84,7 +134,7 @@ struct Spectrum {
 }
 
 impl Spectrum {
-    fn new(regression: &CenteredRegression) -> Spectrum {
+    pub(crate) fn new(regression: &CenteredRegression) -> Spectrum {
         let weighted = &regression.rows * &regression.design.weights.view().insert_axis(Axis(1));
         let eigen = to_nalgebra(&regression.rows.t().dot(&weighted)).symmetric_eigen();
         let vectors = Array2::from_shape_fn(eigen.eigenvectors.shape(), |place| eigen.eigenvectors[place]);
@@ -95,11 +145,16 @@ impl Spectrum {
         Spectrum { vectors, eigenvalues, rows, cross }
     }
 
-    fn coefficients(&self, alpha: f64) -> Array1<f64> {
+    /// The mean of the eigenvalues: the mean weight of a column.
+    pub(crate) fn mean_eigenvalue(&self) -> f64 {
+        self.eigenvalues.sum() / self.eigenvalues.len().max(1) as f64
+    }
+
+    pub(crate) fn coefficients(&self, alpha: f64) -> Array1<f64> {
         self.vectors.dot(&(&self.cross / &(&self.eigenvalues + alpha)))
     }
 
-    fn leave_one_out_error(&self, regression: &CenteredRegression, alpha: f64) -> f64 {
+    pub(crate) fn leave_one_out_error(&self, regression: &CenteredRegression, alpha: f64) -> f64 {
         let weights = &regression.design.weights;
         let total = weights.sum();
         let shrunk = 1.0 / (&self.eigenvalues + alpha);

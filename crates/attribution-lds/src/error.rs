@@ -132,6 +132,76 @@ pub enum AttributionError {
         /// How many there are.
         found: usize,
     },
+    /// Text that names no estimator.
+    #[error("{text:?} is no estimator: write one of {known}")]
+    UnknownEstimator {
+        /// The text.
+        text: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Draws of a distribution that the estimator cannot use.
+    #[error("{estimator} does not estimate from {distribution} draws; it takes {accepted}")]
+    Unaccepted {
+        /// Which estimator.
+        estimator: String,
+        /// Where the draws are from.
+        distribution: String,
+        /// What it takes.
+        accepted: String,
+    },
+    /// A row that cannot have come from the stated distribution.
+    #[error(
+        "row {row} is a coalition of {size} contributors, which {distribution} never draws: state the distribution \
+         that the rows were drawn from, or leave the row out"
+    )]
+    ImpossibleDraw {
+        /// Its place, from 0.
+        row: usize,
+        /// Its number of members.
+        size: usize,
+        /// The stated distribution.
+        distribution: String,
+    },
+    /// No complete permutation among the rows.
+    #[error(
+        "none of the {rows} rows begin a complete order of the contributors: permutation sampling needs {needed} rows in a \
+         row, each with one contributor more than the one before, as the permutation distribution draws them"
+    )]
+    NoOrder {
+        /// Rows there are.
+        rows: usize,
+        /// Rows of an order, n - 1.
+        needed: usize,
+    },
+    /// Too few independent draws.
+    #[error("{what} needs at least {needed} independent draws, there are {found}; add coalitions")]
+    TooFewDraws {
+        /// What was asked for.
+        what: &'static str,
+        /// How many it needs.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Contributors that are in all rows or in none.
+    #[error(
+        "{estimator} compares rows with and without a contributor; contributors {contributors:?} are in all or in none"
+    )]
+    OneSided {
+        /// Which estimator.
+        estimator: &'static str,
+        /// Who.
+        contributors: Vec<usize>,
+    },
+    /// Not all coalitions for exact values.
+    #[error("exact values need all {needed} coalitions, {missing} are missing; observe them, or estimate")]
+    Incomplete {
+        /// How many lack.
+        missing: usize,
+        /// How many there are, 2^n.
+        needed: usize,
+    },
     /// Drawing a coalition failed.
     #[error(transparent)]
     Removal(#[from] removal::RemovalError),

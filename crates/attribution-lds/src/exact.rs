@@ -48,7 +48,7 @@ pub fn exact_banzhaf(n: usize, utilities: &[f64]) -> Result<Vec<f64>, Attributio
     marginal_sums(n, utilities, |_| weight)
 }
 
-fn marginal_sums(
+pub(crate) fn marginal_sums(
     n: usize,
     utilities: &[f64],
     weight: impl Fn(usize) -> f64,

@@ -53,8 +53,15 @@ pub enum IntervalMethod {
         /// Number of resamples.
         resamples: usize,
     },
-    /// Welch's t for a difference of two means over seeds.
+    /// Welch's t for a difference of two means.
     Welch,
+    /// Student t around a mean over independent draws, pairs of draws or permutations.
+    Sampling,
+    /// Student t around the estimate, with the variance from multiplier (wild) resamples of the residuals.
+    Multiplier {
+        /// Number of resamples.
+        resamples: usize,
+    },
 }
 
 /// One interval for each contributor.
@@ -128,6 +135,35 @@ pub(crate) fn student_factor(level: f64, degrees_of_freedom: f64) -> f64 {
         Ok(student) if degrees_of_freedom > 0.0 => student.inverse_cdf(0.5 + level / 2.0),
         _ => f64::INFINITY,
     }
+}
+
+/// The means of independent units' estimates `[unit][place]` and Student's t intervals around them; unbounded for one unit.
+pub(crate) fn student_intervals(
+    method: IntervalMethod,
+    level: f64,
+    n: usize,
+    units: &[Vec<f64>],
+) -> (Vec<f64>, Intervals) {
+    let count = units.len() as f64;
+    let mut values = vec![0.0; n];
+    let mut squares = vec![0.0; n];
+    for unit in units {
+        values.iter_mut().zip(unit).for_each(|(value, one)| *value += one / count);
+    }
+    for unit in units {
+        for ((square, one), value) in squares.iter_mut().zip(unit).zip(&values) {
+            *square += (one - value).powi(2);
+        }
+    }
+    if units.len() < 2 {
+        return (values, Intervals::unbounded(method, level, n));
+    }
+    let factor = student_factor(level, count - 1.0);
+    let standard_errors: Vec<f64> =
+        squares.iter().map(|square| (square / (count - 1.0) / count).sqrt()).collect();
+    let intervals = values.iter().zip(&standard_errors);
+    let intervals = intervals.map(|(value, error)| Interval::around(*value, factor * error)).collect();
+    (values, Intervals { method, level, intervals, standard_errors })
 }
 
 /// The percentile interval of resampled estimates, where `undefined` further resamples gave no estimate. Each of those

@@ -90,6 +90,50 @@ pub(crate) fn sandwich_variances(
     variances
 }
 
+/// As [`sandwich_variances`], where units of one or two rows are independent of each other, but not the two rows of a unit:
+/// `V_ii = sum over units of (sum over its rows j of w_j (P z_j)_i r*_j / w)^2` with `r* = (I - H)^-1 r` and H the unit's
+/// block of the hat matrix (CR3, Bell & McCaffrey 2002).
+pub(crate) fn paired_variances(
+    rows: &Array2<f64>,
+    weights: &Array1<f64>,
+    residuals: &Array1<f64>,
+    inverse: &Array2<f64>,
+    units: &[std::ops::Range<usize>],
+) -> Array1<f64> {
+    let total = weights.sum();
+    let mut variances = Array1::zeros(rows.ncols());
+    let projected = rows.dot(inverse);
+    for unit in units {
+        let (one, two) = (unit.start, unit.end - 1);
+        // H_jk = w_k z_j'P z_k / w, of the symmetric part's scaling W^1/2: the inverse acts on r alike.
+        let hat = |j: usize, k: usize| weights[k] / total * projected.row(j).dot(&rows.row(k));
+        let (adjusted, determinant) = if one == two {
+            let left = 1.0 - hat(one, one);
+            ([residuals[one] / left, 0.0], left)
+        } else {
+            let [a, b, c, d] = [1.0 - hat(one, one), -hat(one, two), -hat(two, one), 1.0 - hat(two, two)];
+            let determinant = a * d - b * c;
+            let first = (d * residuals[one] - b * residuals[two]) / determinant;
+            let second = (a * residuals[two] - c * residuals[one]) / determinant;
+            ([first, second], determinant)
+        };
+        for (i, variance) in variances.iter_mut().enumerate() {
+            let mut influence = 0.0;
+            let mut touched = 0.0f64;
+            for (row, residual) in unit.clone().zip(adjusted) {
+                influence += weights[row] / total * projected[[row, i]] * residual;
+                touched = touched.max(projected[[row, i]].abs());
+            }
+            if determinant > 1e-9 {
+                *variance += influence * influence;
+            } else if touched > 1e-9 {
+                *variance = f64::INFINITY;
+            }
+        }
+    }
+    variances
+}
+
 pub(crate) fn to_nalgebra(matrix: &Array2<f64>) -> DMatrix<f64> {
     DMatrix::from_row_iterator(matrix.nrows(), matrix.ncols(), matrix.iter().copied())
 }

@@ -6,7 +6,7 @@
 //!
 //! | question | answer |
 //! | --- | --- |
-//! | who contributed how much, how surely? | [`KernelShap`] (Shapley values), [`Banzhaf`], [`Datamodel`], [`leave_one_out`], [`add_one_in`]; [`exact_shapley`] for n <= 20 |
+//! | who contributed how much, how surely? | [`fit`] with any [`Estimator`]: [`KernelShap`], [`PermutationSampling`] and [`SampleReuse`] (Shapley and other [`Semivalue`]s), [`Banzhaf`], [`Datamodel`], [`Lasso`], [`leave_one_out`], [`add_one_in`]; [`exact_shapley`] for n <= 20 |
 //! | do the scores predict retrained models? | [`lds()`], against [`noise_ceiling`] |
 //! | do they predict what removing contributors does? | [`counterfactual_removals`], [`relative_change`] |
 //! | would other draws give the same ranks? | [`split_half`], and the intervals of each [`Attribution`] |
@@ -37,21 +37,28 @@ mod counterfactual;
 mod datamodel;
 mod difference;
 mod error;
+mod estimator;
 mod exact;
 mod game;
 mod interval;
+mod lasso;
 mod lds;
 mod least_squares;
 mod marginal;
 mod moments;
 mod observations;
+mod permutation;
 mod rank;
+mod sample_reuse;
+mod semivalue;
 mod shapley;
 mod size_adjusted;
 mod stability;
 mod test_sets;
+mod trees;
+mod units;
 
-pub use attribution::{Attribution, Diagnostics, Estimator, predict_additive};
+pub use attribution::{Attribution, Diagnostics, predict_additive};
 pub use banzhaf::Banzhaf;
 pub use ceiling::{NoiseCeiling, noise_ceiling};
 pub use compute::runs_within;
@@ -61,12 +68,17 @@ pub use counterfactual::{
 pub use datamodel::{Datamodel, DatamodelFit};
 pub use difference::{LdsDifference, lds_difference};
 pub use error::{AttributionError, Undefined};
+pub use estimator::{Estimator, FitSettings, fit};
 pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
 pub use game::{FnGame, Game};
 pub use interval::{Bootstrap, Interval, IntervalMethod, Intervals};
+pub use lasso::Lasso;
 pub use lds::{Bootstrapped, Lds, LdsSettings, lds, mean_lds};
 pub use marginal::{add_one_in, leave_one_out};
 pub use observations::{Observations, UtilityRow, UtilityTable};
+pub use permutation::PermutationSampling;
 pub use rank::{average_ranks, spearman};
+pub use sample_reuse::{SampleReuse, Surrogate, banzhaf_sample_reuse};
+pub use semivalue::{Semivalue, exact_semivalue};
 pub use shapley::{KernelShap, Weighting};
 pub use stability::{SplitHalf, split_half};

@@ -2,10 +2,10 @@
 
 use removal::Coalition;
 
-use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::attribution::{Attribution, Diagnostics};
 use crate::interval::{check_level, student_factor};
 use crate::observations::{mean, variance};
-use crate::{AttributionError, Interval, IntervalMethod, Intervals, Observations};
+use crate::{AttributionError, Estimator, Interval, IntervalMethod, Intervals, Observations};
 
 /// LOO scores: v(all) - v(all without i).
 ///
@@ -98,6 +98,7 @@ fn differences<'a>(
         values,
         intercept,
         size_effect: Vec::new(),
+        penalty: None,
         closed_form,
         bootstrap: None,
         diagnostics,

@@ -4,13 +4,16 @@ use ndarray::{Array1, Array2, Axis};
 use removal::RemovalDistribution;
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::{Attribution, Diagnostics, Estimator};
+use crate::attribution::{Attribution, Diagnostics};
 use crate::bootstrap::{Resample, resample_intervals};
 use crate::interval::{check_level, student_factor};
-use crate::least_squares::{cholesky, invert, sandwich_variances, solve};
+use crate::least_squares::{cholesky, invert, paired_variances, sandwich_variances, solve};
 use crate::moments::{Design, Moments};
 use crate::observations::variance;
-use crate::{AttributionError, Bootstrap, Interval, IntervalMethod, Intervals, Observations, UtilityRow};
+use crate::units::pairs;
+use crate::{
+    AttributionError, Bootstrap, Estimator, Interval, IntervalMethod, Intervals, Observations, UtilityRow,
+};
 
 /// How rows weigh in the regression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub enum Weighting {
     AsDrawn,
     /// By the Shapley kernel 1 / (C(n, s) s (n - s)): the coalitions were enumerated, or drawn uniformly.
     ShapleyKernel,
+    /// By 1 / (s (n - s)): sizes were drawn uniformly, as by leverage-score sampling (Musco & Witter 2025), where the kernel's
+    /// share of a size over the share it was drawn with is this.
+    UniformSizes,
 }
 
 /// Kernel SHAP with the efficiency constraint, and its confidence intervals.
@@ -65,6 +71,10 @@ pub enum Weighting {
 pub struct KernelShap {
     /// How rows weigh.
     pub weighting: Weighting,
+    /// Whether rows were drawn in pairs of a coalition and its complement (Covert & Lee 2021, section 4.2). Two rows in a row
+    /// that are complements then count as one draw in intervals: their residuals add up within the sandwich (a cluster-robust
+    /// variance with the leverage of the pair, CR3 of Bell & McCaffrey 2002), and the bootstrap resamples pairs.
+    pub paired: bool,
     /// Confidence level of the intervals.
     pub level: f64,
     /// The bootstrap; `None` for closed-form intervals only.
@@ -74,7 +84,12 @@ pub struct KernelShap {
 impl Default for KernelShap {
     /// Rows as drawn, level 0.95, 1,000 bootstrap resamples.
     fn default() -> KernelShap {
-        KernelShap { weighting: Weighting::AsDrawn, level: 0.95, bootstrap: Some(Bootstrap::default()) }
+        KernelShap {
+            weighting: Weighting::AsDrawn,
+            paired: false,
+            level: 0.95,
+            bootstrap: Some(Bootstrap::default()),
+        }
     }
 }
 
@@ -106,7 +121,7 @@ impl KernelShap {
             full_rank: n - 1,
             pseudo_inverse: rank < n - 1,
             unidentified: inverse.unidentified,
-            no_residual: problem.distinct <= rank,
+            no_residual: problem.distinct_units(self.paired) <= rank,
             constant_utilities: problem.targets.iter().all(|target| *target == problem.targets[0]),
             singular_resamples: 0,
             endpoint_runs: Some((observations.full_runs().len(), observations.none_runs().len())),
@@ -126,6 +141,7 @@ impl KernelShap {
             values: values.to_vec(),
             intercept: ends.none,
             size_effect: Vec::new(),
+            penalty: None,
             closed_form: Some(closed_form),
             bootstrap,
             diagnostics,
@@ -150,7 +166,12 @@ impl KernelShap {
         // Rows with the constraint projected out: C x.
         let means = indicators.mean_axis(Axis(1)).unwrap_or_else(|| Array1::zeros(problem.design.rows()));
         let rows = &indicators - &means.insert_axis(Axis(1));
-        let mut variances = sandwich_variances(&rows, &problem.design.weights, &residuals, projector, false);
+        let weights = &problem.design.weights;
+        let mut variances = if self.paired {
+            paired_variances(&rows, weights, &residuals, projector, &problem.units(true))
+        } else {
+            sandwich_variances(&rows, weights, &residuals, projector, false)
+        };
         let by_full = (1.0 - projector.dot(&fit.moments.gram.sum_axis(Axis(1)))) / n as f64;
         let by_none = -&by_full - projector.dot(&fit.moments.presence);
         for (runs, effect) in [(observations.full_runs(), by_full), (observations.none_runs(), by_none)] {
@@ -158,7 +179,8 @@ impl KernelShap {
                 variances.scaled_add(variance / runs.len() as f64, &(&effect * &effect));
             }
         }
-        let factor = student_factor(self.level, (problem.design.rows() - diagnostics.rank) as f64);
+        let independent = if self.paired { problem.units(true).len() } else { problem.design.rows() };
+        let factor = student_factor(self.level, independent as f64 - diagnostics.rank as f64);
         let mut standard_errors = variances.mapv(f64::sqrt).to_vec();
         for &contributor in &diagnostics.unidentified {
             standard_errors[contributor] = f64::INFINITY;
@@ -187,8 +209,13 @@ impl KernelShap {
             let method = IntervalMethod::Bootstrap { resamples: settings.resamples };
             return (Intervals::unbounded(method, self.level, n), settings.resamples);
         }
+        let units = problem.units(self.paired);
         resample_intervals(settings, self.level, n, |resample: &mut Resample| {
-            let counts = resample.counts(problem.design.rows());
+            let of_units = resample.counts(units.len());
+            let mut counts = vec![0; problem.design.rows()];
+            for (unit, count) in units.iter().zip(of_units) {
+                counts[unit.clone()].fill(count);
+            }
             let full = resample.mean(observations.full_runs());
             let none = resample.mean(observations.none_runs());
             let ends = Ends { full, none };
@@ -220,6 +247,9 @@ struct Problem {
     design: Design,
     targets: Array1<f64>,
     distinct: usize,
+    /// Complements that stand side by side, and the rows that stand alone.
+    pairs: Vec<std::ops::Range<usize>>,
+    distinct_pairs: usize,
 }
 
 /// Normal equations with the constraint projected out.
@@ -246,15 +276,35 @@ impl Problem {
         let kernel = match weighting {
             Weighting::AsDrawn => vec![1.0; n + 1],
             Weighting::ShapleyKernel => kernel_weights(n)?,
+            Weighting::UniformSizes => {
+                // Relative to the largest, which is size 1.
+                (0..=n).map(|size| (n - 1) as f64 / (size * (n - size)).max(1) as f64).collect()
+            }
         };
         let weights = rows.iter().map(|row| f64::from(row.times()) * kernel[row.coalition().len()]).collect();
         let coalitions: std::collections::BTreeSet<_> = rows.iter().map(|row| row.coalition()).collect();
+        let pairs = pairs(&rows);
+        // A pair by the lesser of its two coalitions.
+        let least =
+            |pair: &std::ops::Range<usize>| rows[pair.clone()].iter().map(|row| row.coalition()).min();
+        let distinct_pairs = pairs.iter().map(least).collect::<std::collections::BTreeSet<_>>().len();
         Ok(Problem {
             n,
             targets: Array1::from_iter(rows.iter().map(|row| row.mean())),
             distinct: coalitions.len(),
+            pairs,
+            distinct_pairs,
             design: Design::new(n, &rows, weights),
         })
+    }
+
+    /// The rows that count as one draw.
+    fn units(&self, paired: bool) -> Vec<std::ops::Range<usize>> {
+        if paired { self.pairs.clone() } else { (0..self.design.rows()).map(|row| row..row + 1).collect() }
+    }
+
+    fn distinct_units(&self, paired: bool) -> usize {
+        if paired { self.distinct_pairs } else { self.distinct }
     }
 
     fn fit(&self, ends: Ends) -> Fit {

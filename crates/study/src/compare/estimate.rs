@@ -1,8 +1,8 @@
 //! Estimators by name.
 
 use attribution_lds::{
-    Attribution, AttributionError, Banzhaf, Datamodel, Estimator, KernelShap, Observations, add_one_in,
-    leave_one_out,
+    Attribution, AttributionError, Banzhaf, Datamodel, Estimator, FitSettings, KernelShap, Observations,
+    add_one_in, leave_one_out,
 };
 use removal::RemovalDistribution;
 
@@ -16,6 +16,7 @@ pub fn distribution_of(estimator: Estimator, config: &StudyConfig) -> RemovalDis
         Estimator::AddOneIn => RemovalDistribution::AddOneIn,
         Estimator::Datamodel => RemovalDistribution::Datamodel { alpha: config.evaluation.datamodel_alpha },
         Estimator::Banzhaf => RemovalDistribution::Uniform,
+        other => other.usual_distribution(),
     }
 }
 
@@ -27,6 +28,16 @@ pub fn title(estimator: Estimator) -> &'static str {
         Estimator::AddOneIn => "add-one-in",
         Estimator::Datamodel => "datamodel",
         Estimator::Banzhaf => "Banzhaf",
+        Estimator::KernelShapSizeAdjusted => "size-adjusted Kernel SHAP",
+        Estimator::Permutation => "permutation sampling",
+        Estimator::SampleReuse => "maximum sample reuse",
+        Estimator::RegressionAdjusted => "regression-adjusted sample reuse",
+        Estimator::TreeAdjusted => "tree-adjusted sample reuse",
+        Estimator::BanzhafSampleReuse => "Banzhaf by sample reuse",
+        Estimator::BetaShapley => "Beta-Shapley",
+        Estimator::Lasso => "LASSO datamodel",
+        Estimator::ExactShapley => "exact Shapley",
+        Estimator::ExactBanzhaf => "exact Banzhaf",
     }
 }
 
@@ -48,5 +59,9 @@ pub fn fit(
         Estimator::AddOneIn => add_one_in(observations, level),
         Estimator::Datamodel => Ok(Datamodel::default().fit(observations.draws())?.attribution),
         Estimator::Banzhaf => Banzhaf { level }.fit(observations.draws()),
+        other => {
+            let settings = FitSettings { level, bootstrap: None, ..FitSettings::default() };
+            attribution_lds::fit(other, observations, distribution_of(other, config), &settings)
+        }
     }
 }
