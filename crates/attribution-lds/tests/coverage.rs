@@ -1,8 +1,8 @@
 //! Do 95 % intervals hold the true value in 95 % of repetitions?
 
 use attribution_lds::{
-    Banzhaf, Bootstrap, Intervals, KernelShap, LdsSettings, Observations, UtilityTable, exact_banzhaf,
-    exact_shapley, lds, noise_ceiling, predict_additive, utility_of_all,
+    Banzhaf, Bootstrap, Estimator, FitSettings, Intervals, KernelShap, LdsSettings, Observations,
+    UtilityTable, exact_banzhaf, exact_shapley, fit, lds, noise_ceiling, predict_additive, utility_of_all,
 };
 use removal::{Coalition, RemovalDistribution};
 use streams::{Streams, standard_normal};
@@ -140,4 +140,41 @@ fn lds_and_ceiling_intervals_hold_what_they_promise() {
     assert_covers("LDS", coverage(&[truth], |r| wrap(score(&sets(60, r)).interval)));
     let ceiling = |r| wrap(noise_ceiling(&sets(60, r), &settings).unwrap().interval);
     assert_covers("ceiling", coverage(&[agreement], ceiling));
+}
+
+/// Draws in pairs and of uniform sizes: the pair is the unit, and the rows stand for the kernel.
+#[test]
+fn intervals_of_other_draws_hold_what_they_promise() {
+    let (n, draws) = (7, 80);
+    let truth = exact_shapley(n, &utility_of_all(n, utility).unwrap()).unwrap();
+    for distribution in [
+        RemovalDistribution::ShapleyPaired,
+        RemovalDistribution::Leverage,
+        RemovalDistribution::LeveragePaired,
+        RemovalDistribution::PermutationAntithetic,
+    ] {
+        for noise in [0.5, 2.0] {
+            let estimators = match distribution {
+                RemovalDistribution::PermutationAntithetic => vec![Estimator::Permutation],
+                _ => vec![Estimator::KernelShap, Estimator::RegressionAdjusted],
+            };
+            for estimator in estimators {
+                let fitted = |repetition, bootstrap| {
+                    let drawn = study(distribution, n, draws, 1, noise, repetition);
+                    let ends = [utility(&Coalition::full(n)), utility(&Coalition::empty(n))];
+                    let observations =
+                        Observations::new(drawn.draws().clone(), vec![ends[0]], vec![ends[1]]).unwrap();
+                    let settings = FitSettings { bootstrap, ..FitSettings::default() };
+                    fit(estimator, &observations, distribution, &settings).unwrap()
+                };
+                let name = format!("{estimator} from {distribution}, noise {noise}");
+                assert_covers(&name, coverage(&truth, |r| fitted(r, None).closed_form.unwrap()));
+                if estimator == Estimator::KernelShap {
+                    let settings = Bootstrap { resamples: 300, seed: 0 };
+                    let name = format!("bootstrap, {name}");
+                    assert_covers(&name, coverage(&truth, |r| fitted(r, Some(settings)).bootstrap.unwrap()));
+                }
+            }
+        }
+    }
 }
