@@ -4,7 +4,7 @@ use crate::folder;
 use crate::pack::{self, Layout, PackDescription};
 use crate::source::{PixelCache, Source};
 use crate::table::{Row, Table};
-use crate::{ContributorKey, DataError, Split, View};
+use crate::{ContributorKey, DataError, DataFormat, Split, View, readers};
 use image::RgbImage;
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct OpenOptions {
     pub tile: Option<u32>,
     /// Tiles a row of a pack's sheet.
     pub columns: Option<u32>,
+    /// What it is; found out when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<DataFormat>,
 }
 
 /// Images, numbered from 0 in the order of their table, with the contributors who supplied them, sorted by name.
@@ -57,13 +60,20 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a pack (its folder with `pack.toml`, its CSV or its PNG), a CSV with a `file` column, or a folder of
-    /// contributors' folders.
+    /// Opens a pack (its folder with `pack.toml`, its CSV or its PNG), a CSV with a `file` column, a published layout
+    /// ([`DataFormat`]) or a folder of contributors' folders.
     ///
     /// # Errors
     /// Those of [`Dataset::open_pack`], [`Dataset::open_table`] and [`Dataset::open_folder`].
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
         let path = path.as_ref();
+        let published = readers::open(path, options.format)?;
+        if let Some((table, source)) = published {
+            return Self::build(table, source, None, &options.key, options.resolution);
+        }
+        if let Some(format) = options.format {
+            return Err(DataError::NotInFormat { path: path.to_owned(), format });
+        }
         let layout = Layout { tile: options.tile, columns: options.columns };
         if path.is_dir() && !path.join(pack::DESCRIPTION_FILE).is_file() {
             return Self::open_folder(path, &options.key, options.resolution);

@@ -25,6 +25,22 @@ pub enum DataError {
         /// The path.
         path: PathBuf,
     },
+    /// A format asked for that is not there.
+    #[error("{} holds no data set in the format {format}: leave the format out to find out what it is", path.display())]
+    NotInFormat {
+        /// The path.
+        path: PathBuf,
+        /// The format.
+        format: crate::DataFormat,
+    },
+    /// A file of a published layout whose content is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// A broken `pack.toml`.
     #[error("{}: {message}", path.display())]
     Description {

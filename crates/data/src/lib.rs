@@ -3,7 +3,8 @@
 //! A [`Dataset`] holds images and says who contributed each. It is opened from
 //! * a *pack*: a PNG sheet of square tiles with a CSV table, and `pack.toml` with tile size, licence and credit;
 //! * a *folder* with one folder of PNG or JPEG files for each contributor;
-//! * a *table*: a CSV whose column `file` names image files.
+//! * a *table*: a CSV whose column `file` names image files;
+//! * a published layout: CIFAR-10 and CIFAR-100 (binary or Python), MNIST and its kin (see [`DataFormat`]).
 //!
 //! Any column or combination of columns can be the [`ContributorKey`]. A [`Selection`] keeps some contributors, a [`Split`]
 //! holds images out, a [`View`] is what a coalition trains on, and [`Batches`] gives the batch of any step.
@@ -22,12 +23,14 @@ mod batches;
 mod dataset;
 mod error;
 mod folder;
+mod format;
 mod grid;
 mod jpeg;
 mod key;
 mod known;
 mod pack;
 mod pixels;
+mod readers;
 mod selection;
 mod source;
 mod table;
@@ -36,6 +39,7 @@ mod view;
 pub use batches::{BatchSource, Batches, ImageBatch};
 pub use dataset::{Contributor, Dataset, OpenOptions};
 pub use error::DataError;
+pub use format::DataFormat;
 pub use grid::png_grid;
 pub use key::ContributorKey;
 pub use known::{KnownDataset, UnknownDataset};

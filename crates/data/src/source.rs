@@ -29,6 +29,13 @@ pub(crate) enum Source {
         /// Width and height, where all files were found to share them.
         size: Option<(u32, u32)>,
     },
+    /// Planes of one after the other, of one image after the other: `[images, planes, height, width]`.
+    Raw {
+        bytes: Vec<u8>,
+        /// 1 (grey) or 3 (red, green, blue).
+        planes: usize,
+        size: (u32, u32),
+    },
     /// Images handed over in memory.
     Memory { images: Vec<RgbImage>, size: (u32, u32) },
 }
@@ -44,6 +51,14 @@ impl Source {
                 let path = &paths[row];
                 pixels::decode(path, &fs::read(path).map_err(DataError::read(path))?)
             }
+            Self::Raw { bytes, planes, size: (width, height) } => {
+                let image = raw_image(bytes, *planes, (*width, *height), row);
+                let plane = image.len() / planes;
+                Ok(RgbImage::from_fn(*width, *height, |x, y| {
+                    let at = y as usize * *width as usize + x as usize;
+                    image::Rgb([0, 1, 2].map(|channel: usize| image[channel.min(planes - 1) * plane + at]))
+                }))
+            }
             Self::Memory { images, .. } => Ok(images[row].clone()),
         }
     }
@@ -52,7 +67,7 @@ impl Source {
         match self {
             Self::Sheet { tile, .. } => Some((*tile, *tile)),
             Self::Files { size, .. } => *size,
-            Self::Memory { size, .. } => Some(*size),
+            Self::Raw { size, .. } | Self::Memory { size, .. } => Some(*size),
         }
     }
 
@@ -69,6 +84,16 @@ impl Source {
                     hash.update(Sha256::digest(&bytes));
                 }
             }
+            Self::Raw { bytes, planes, size } => {
+                hash.update(b"raw");
+                hash.update((*planes as u64).to_le_bytes());
+                for number in [size.0, size.1] {
+                    hash.update(number.to_le_bytes());
+                }
+                for &row in rows {
+                    hash.update(Sha256::digest(raw_image(bytes, *planes, *size, row)));
+                }
+            }
             Self::Memory { images, .. } => {
                 hash.update(b"memory");
                 for &row in rows {
@@ -78,6 +103,12 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// The planes of one image.
+fn raw_image(bytes: &[u8], planes: usize, (width, height): (u32, u32), row: usize) -> &[u8] {
+    let length = planes * width as usize * height as usize;
+    &bytes[row * length..(row + 1) * length]
 }
 
 /// Images of one size, each read and resized when first used, then kept.
