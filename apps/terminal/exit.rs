@@ -19,8 +19,9 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
 }
 
-/// Runs `body`, prints its error with all causes to stderr, and maps it to an exit code.
+/// Runs `body` with memory kept between training steps, prints its error with all causes to stderr, and maps it to an exit code.
 pub fn main_with(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    kernels::keep_freed_memory();
     let Err(error) = body() else { return ExitCode::SUCCESS };
     eprintln!("error: {}", causes(&error));
     let configuration = error.chain().any(|cause| {

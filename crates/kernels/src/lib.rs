@@ -17,6 +17,8 @@
 #![allow(unsafe_code)]
 
 mod adam;
+#[cfg(feature = "mimalloc")]
+mod allocator;
 mod attention;
 mod conv;
 mod cpu;
@@ -35,6 +37,8 @@ mod transpose;
 mod upsample;
 
 pub use adam::{AdamStep, AdamTensors, adam_step, squared_norm};
+#[cfg(feature = "mimalloc")]
+pub use allocator::keep_freed_memory;
 pub use attention::{attention, pixel_attention};
 pub use conv::conv2d;
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};
