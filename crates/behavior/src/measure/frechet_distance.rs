@@ -3,9 +3,10 @@
 
 use std::sync::OnceLock;
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use ndarray::ArrayView2;
+use nalgebra::{DMatrix, SymmetricEigen};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 
+use super::symmetric::{cholesky, eigenvalues, gram, product};
 use super::{check_width, checked_rows};
 use crate::BehaviorError;
 
@@ -17,14 +18,14 @@ const MAX_ITERATIONS: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct MomentAccumulator {
     count: usize,
-    mean: DVector<f64>,
-    scatter: DMatrix<f64>,
+    mean: Array1<f64>,
+    scatter: Array2<f64>,
 }
 
 impl MomentAccumulator {
     /// An empty accumulator of rows of `features` numbers.
     pub fn new(features: usize) -> Self {
-        Self { count: 0, mean: DVector::zeros(features), scatter: DMatrix::zeros(features, features) }
+        Self { count: 0, mean: Array1::zeros(features), scatter: Array2::zeros((features, features)) }
     }
 
     /// Adds rows `[N, features]`.
@@ -37,12 +38,14 @@ impl MomentAccumulator {
             return Ok(());
         }
         let batch = Centred::new(rows, 1)?;
-        let (have, more) = (self.count as f64, batch.columns.ncols() as f64);
-        let shift = &batch.mean - &self.mean;
-        self.scatter.gemm(1.0, &batch.columns, &batch.columns.transpose(), 1.0);
-        self.scatter.ger(have * more / (have + more), &shift, &shift, 1.0);
-        self.mean.axpy(more / (have + more), &shift, 1.0);
-        self.count += batch.columns.ncols();
+        let (have, more) = (self.count as f64, batch.rows.nrows() as f64);
+        self.scatter += &gram(batch.rows.view());
+        if self.count > 0 {
+            let shift = (&batch.mean - &self.mean).insert_axis(Axis(0));
+            self.scatter.scaled_add(have * more / (have + more), &gram(shift.view()));
+        }
+        self.mean = (&self.mean * have + &batch.mean * more) / (have + more);
+        self.count += batch.rows.nrows();
         Ok(())
     }
 
@@ -63,8 +66,8 @@ impl MomentAccumulator {
 #[derive(Clone, Debug)]
 pub struct Gaussian {
     count: usize,
-    mean: DVector<f64>,
-    covariance: DMatrix<f64>,
+    mean: Array1<f64>,
+    covariance: Array2<f64>,
 }
 
 impl Gaussian {
@@ -94,8 +97,8 @@ impl Gaussian {
 #[derive(Debug)]
 pub struct FrechetReference {
     gaussian: Gaussian,
-    /// The symmetric square root of the covariance, made when first needed.
-    root: OnceLock<DMatrix<f64>>,
+    /// A `B` with `B B' = C_r`, made when first needed.
+    root: OnceLock<Array2<f64>>,
 }
 
 impl FrechetReference {
@@ -112,7 +115,8 @@ impl FrechetReference {
     /// `|m_r - m|^2 + tr C_r + tr C - 2 tr (C_r C)^(1/2)` between the reference and the rows of `features` `[N, d]`.
     ///
     /// The last trace is the sum of the square roots of the eigenvalues of `A' C_r A` with `C = A A'`, `A` `[d, N]`, where
-    /// N <= d, and of `R C R` with `R = C_r^(1/2)` otherwise; both matrices are symmetric.
+    /// N <= d, and of `B' C B` with `C_r = B B'` otherwise; both matrices are symmetric. `B` is the Cholesky factor of
+    /// `C_r`, or its symmetric square root if it is singular.
     ///
     /// # Errors
     /// Fewer than two rows, another number of features, a NaN or an infinity, or an eigendecomposition that does not
@@ -122,10 +126,11 @@ impl FrechetReference {
         if features.nrows() > features.ncols() {
             return self.distance_to(&Gaussian::fit(features)?);
         }
-        let Centred { mean, columns } = Centred::new(features, 2)?;
-        let factor = columns / ((features.nrows() - 1) as f64).sqrt();
-        let product = factor.transpose() * (&self.gaussian.covariance * &factor);
-        Ok(self.assemble(&mean, factor.norm_squared(), product_trace(product)))
+        let Centred { mean, rows } = Centred::new(features, 2)?;
+        let factor = rows / ((features.nrows() - 1) as f64).sqrt();
+        let turned = product(factor.view(), self.gaussian.covariance.view());
+        let trace = factor.iter().map(|value| value * value).sum();
+        Ok(self.assemble(&mean, trace, product_trace(product(turned.view(), factor.t()))?))
     }
 
     /// The distance to another Gaussian of the same number of features; else as [`FrechetReference::distance`].
@@ -137,64 +142,66 @@ impl FrechetReference {
         let root = match self.root.get() {
             Some(root) => root,
             None => {
-                let root = square_root(&self.gaussian.covariance)?;
+                let covariance = &self.gaussian.covariance;
+                let root = match cholesky(covariance.view()) {
+                    Some(factor) => factor,
+                    None => square_root(covariance)?,
+                };
                 self.root.get_or_init(|| root)
             }
         };
-        let product = root * (&other.covariance * root);
-        Ok(self.assemble(&other.mean, other.covariance.trace(), product_trace(product)))
+        let turned = product(root.t(), other.covariance.view());
+        let trace = product_trace(product(turned.view(), root.view()))?;
+        Ok(self.assemble(&other.mean, other.covariance.diag().sum(), trace))
     }
 
-    fn assemble(&self, mean: &DVector<f64>, trace: f64, product_trace: f64) -> f64 {
-        let shift = (&self.gaussian.mean - mean).norm_squared();
+    fn assemble(&self, mean: &Array1<f64>, trace: f64, product_trace: f64) -> f64 {
+        let shift: f64 = (&self.gaussian.mean - mean).iter().map(|value| value * value).sum();
         // Rounding can leave a distance of zero slightly negative.
-        (shift + self.gaussian.covariance.trace() + trace - 2.0 * product_trace).max(0.0)
+        (shift + self.gaussian.covariance.diag().sum() + trace - 2.0 * product_trace).max(0.0)
     }
 }
 
-/// Rows as centred columns `[d, N]`, and their mean.
+/// Rows `[N, d]` less their mean, and the mean.
 struct Centred {
-    mean: DVector<f64>,
-    columns: DMatrix<f64>,
+    mean: Array1<f64>,
+    rows: Array2<f64>,
 }
 
 impl Centred {
     fn new(rows: ArrayView2<f32>, needed: usize) -> Result<Self, BehaviorError> {
-        let rows = checked_rows(MEASURE, "features", rows, needed)?;
-        let (count, width) = rows.dim();
-        // A row-major [N, d] is a column-major [d, N].
-        let mut columns = DMatrix::from_iterator(width, count, rows.iter().copied());
-        let mean = columns.column_mean();
-        for mut column in columns.column_iter_mut() {
-            column -= &mean;
-        }
-        Ok(Self { mean, columns })
+        let mut rows = checked_rows(MEASURE, "features", rows, needed)?;
+        let mean = rows.sum_axis(Axis(0)) / rows.nrows() as f64;
+        rows -= &mean;
+        Ok(Self { mean, rows })
     }
 }
 
 /// `V diag(sqrt(max(0, l))) V'` of a symmetric positive semidefinite matrix.
-fn square_root(matrix: &DMatrix<f64>) -> Result<DMatrix<f64>, BehaviorError> {
+fn square_root(matrix: &Array2<f64>) -> Result<Array2<f64>, BehaviorError> {
+    let n = matrix.nrows();
+    let square = DMatrix::from_iterator(n, n, matrix.iter().copied());
     let SymmetricEigen { eigenvectors, eigenvalues } =
-        SymmetricEigen::try_new(matrix.clone(), f64::EPSILON, MAX_ITERATIONS)
-            .ok_or_else(|| no_convergence(matrix.nrows()))?;
-    let floor = rounding_floor(&eigenvalues);
-    let mut scaled = eigenvectors.clone();
-    for (mut column, &value) in scaled.column_iter_mut().zip(&eigenvalues) {
-        column *= if value > floor { value.sqrt() } else { 0.0 };
-    }
-    Ok(scaled * eigenvectors.transpose())
+        SymmetricEigen::try_new(square, f64::EPSILON, MAX_ITERATIONS).ok_or_else(|| no_convergence(n))?;
+    let floor = rounding_floor(eigenvalues.as_slice());
+    let vectors = Array2::from_shape_fn((n, n), |place| eigenvectors[place]);
+    let roots: Array1<f64> =
+        eigenvalues.iter().map(|&value| if value > floor { value.sqrt() } else { 0.0 }).collect();
+    Ok(product((&vectors * &roots).view(), vectors.t()))
 }
 
 /// The sum of the square roots of the eigenvalues of a positive semidefinite `matrix`, symmetric up to rounding.
-fn product_trace(matrix: DMatrix<f64>) -> f64 {
-    let eigenvalues = ((&matrix + matrix.transpose()) * 0.5).symmetric_eigenvalues();
-    let floor = rounding_floor(&eigenvalues);
-    eigenvalues.iter().filter(|&&value| value > floor).map(|value| value.sqrt()).sum()
+fn product_trace(matrix: Array2<f64>) -> Result<f64, BehaviorError> {
+    let size = matrix.nrows();
+    let values = eigenvalues((&matrix + &matrix.t()) * 0.5).ok_or_else(|| no_convergence(size))?;
+    let floor = rounding_floor(&values);
+    Ok(values.iter().filter(|&&value| value > floor).map(|value| value.sqrt()).sum())
 }
 
 /// Eigenvalues under `n eps max|l|` are rounding errors of zeros, whose square roots would not be small.
-fn rounding_floor(eigenvalues: &DVector<f64>) -> f64 {
-    eigenvalues.amax() * f64::EPSILON * eigenvalues.len() as f64
+fn rounding_floor(eigenvalues: &[f64]) -> f64 {
+    let largest = eigenvalues.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    largest * f64::EPSILON * eigenvalues.len() as f64
 }
 
 fn too_few(found: usize) -> BehaviorError {
@@ -250,8 +257,9 @@ mod tests {
         }
         let parts = moments.finish().unwrap();
         assert_eq!(parts.count(), 90);
-        assert!((&whole.mean - &parts.mean).amax() < 1e-10);
-        assert!((&whole.covariance - &parts.covariance).amax() < 1e-10);
+        let small = |value: &f64| value.abs() < 1e-10;
+        assert!((&whole.mean - &parts.mean).iter().all(small));
+        assert!((&whole.covariance - &parts.covariance).iter().all(small));
     }
 
     #[test]

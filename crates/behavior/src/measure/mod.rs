@@ -7,6 +7,7 @@ pub mod image_similarity;
 pub mod inception_score;
 pub mod pixel_properties;
 pub mod precision_recall;
+mod symmetric;
 
 use ndarray::{Array2, ArrayView2};
 
