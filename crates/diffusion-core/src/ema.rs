@@ -59,6 +59,17 @@ impl EmaConfig {
     }
 }
 
+/// average - (1 - decay) (average - value)
+pub(crate) fn follow(average: Tensor<1>, value: Tensor<1>, decay: f64) -> Tensor<1> {
+    let weight = 1.0 - decay;
+    if weight == 1.0 {
+        // The subtraction could leave a rounding error where the parameter itself is meant.
+        return value;
+    }
+    let change = (average.clone() - value).mul_scalar(weight);
+    average - change
+}
+
 /// The average of a model's parameters over the updates. It lives without autodiff.
 #[derive(Debug)]
 pub struct Ema {
@@ -90,22 +101,27 @@ impl Ema {
     pub fn update<M: Module>(&mut self, module: &M) -> Result<(), DiffusionError> {
         let values = flat_values(module);
         self.check_count(values.len())?;
-        let weight = 1.0 - self.config.decay(self.updates);
+        let decay = self.config.decay(self.updates);
         self.updates += 1;
         let averages = std::mem::take(&mut self.averages);
-        self.averages = averages
-            .into_iter()
-            .zip(values)
-            .map(|(average, value)| {
-                if weight == 1.0 {
-                    // The subtraction could leave a rounding error where the parameter itself is meant.
-                    return value;
-                }
-                let change = (average.clone() - value).mul_scalar(weight);
-                average - change
-            })
-            .collect();
+        self.averages =
+            averages.into_iter().zip(values).map(|(average, value)| follow(average, value, decay)).collect();
         Ok(())
+    }
+
+    /// Counts an update that an optimiser makes in its own pass over the parameters, and gives its decay and the averages
+    /// to be replaced, in the order of the parameters.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] for another number of parameters than the average was made for.
+    pub(crate) fn begin_update(
+        &mut self,
+        parameters: usize,
+    ) -> Result<(f64, &mut [Tensor<1>]), DiffusionError> {
+        self.check_count(parameters)?;
+        let decay = self.config.decay(self.updates);
+        self.updates += 1;
+        Ok((decay, &mut self.averages))
     }
 
     /// `module`, a model with the same parameters, holding the averages in place of its own values, for sampling: it

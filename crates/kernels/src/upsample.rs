@@ -69,7 +69,7 @@ impl Double {
                 let (upper, lower) = row.split_at(2 * self.width);
                 let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
                 for ((upper, lower), to) in pairs.zip(to) {
-                    *to = (upper[0] + upper[1]) + (lower[0] + lower[1]);
+                    *to = (upper[0] + lower[0]) + (upper[1] + lower[1]);
                 }
             }
         });

@@ -206,7 +206,7 @@ fn convolutions_of_the_networks() {
     let base =
         Conv { batch: 3, channels: 16, outputs: 16, height: 16, width: 16, kernel: 3, stride: 1, padding: 1 };
     on_every_set(|| {
-        for (channels, outputs) in [(3, 16), (16, 16), (22, 45), (16, 3), (64, 32)] {
+        for (channels, outputs) in [(3, 16), (16, 16), (22, 45), (45, 90), (16, 3), (64, 32)] {
             check_conv(Conv { channels, outputs, ..base });
             check_conv(Conv { channels, outputs, stride: 2, ..base });
             check_conv(Conv { channels, outputs, kernel: 1, padding: 0, ..base });
@@ -294,6 +294,32 @@ fn doubling_and_shifting() {
                 ([n, c], 2)
             );
             compare("shift", ours, expected);
+        }
+    });
+}
+
+/// Both move numbers or add four of them, which can be done with burn's bits exactly.
+#[test]
+fn upsampling_and_joining_are_bit_equal_to_burn() {
+    on_every_set(|| {
+        for [n, a, b, h, w] in [[1, 1, 1, 1, 1], [2, 5, 3, 7, 3], [3, 45, 90, 8, 8], [64, 16, 22, 16, 16]] {
+            type Input = (Tensor<4>,);
+            let expected = pass!(
+                |(x,): &Input| {
+                    let x = x.clone().reshape([n * a, h, 1, w, 1]).expand([n * a, h, 2, w, 2]);
+                    x.reshape([n, a, 2 * h, 2 * w])
+                },
+                ([n, a, h, w], 1)
+            );
+            let ours = pass!(|(x,): &Input| kernels::upsample_nearest_2x(x.clone()), ([n, a, h, w], 1));
+            assert_eq!(ours.0, expected.0, "upsampling {n} {a} {h} {w}");
+            type Inputs = (Tensor<4>, Tensor<4>);
+            let inputs = (([n, a, h, w], 1), ([n, b, h, w], 2));
+            let expected =
+                pass!(|(x, y): &Inputs| Tensor::cat(vec![x.clone(), y.clone()], 1), inputs.0, inputs.1);
+            let ours =
+                pass!(|(x, y): &Inputs| kernels::concat_channels(x.clone(), y.clone()), inputs.0, inputs.1);
+            assert_eq!(ours.0, expected.0, "joining {n} {a} {b} {h} {w}");
         }
     });
 }

@@ -62,12 +62,14 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, heads: usiz
     attended.reshape([batch, channels, height, width])
 }
 
+/// The channels of one feature map and then those of another of the same size.
+pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
+    kernels::concat_channels(first, second)
+}
+
 /// A feature map with each pixel doubled in both directions.
 pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch * channels, height, 1, width, 1])
-        .expand([batch * channels, height, 2, width, 2])
-        .reshape([batch, channels, 2 * height, 2 * width])
+    kernels::upsample_nearest_2x(x)
 }
 
 /// A feature map with a row of zeros below and a column of zeros to the right.

@@ -17,6 +17,7 @@ use kernels::{AdamStep, AdamTensors, adam_step};
 
 use super::config::{OptimizerConfig, OptimizerKind};
 use crate::DiffusionError;
+use crate::ema::{Ema, follow};
 use crate::parameters::{
     ParameterInfo, flat_tensors, flat_values, map_flat_values, module_device, named_tensors, parameter_infos,
 };
@@ -95,27 +96,79 @@ impl Optimizer {
     ) -> Result<M, DiffusionError> {
         self.check_count(gradients.len())?;
         self.steps += 1;
-        let update = self.scalars(scale);
-        let scales = &self.learning_rate_scales;
-        let moments = &mut self.moments;
-        Ok(map_flat_values(module, |i, values| match (gradients[i].take(), moments[i].take()) {
-            (Some(gradient), Some(state)) => {
-                let tensors = AdamTensors {
-                    parameter: values,
-                    first_moment: state.first,
-                    second_moment: state.second,
-                    average: None,
-                };
-                let learning_rate = update.learning_rate * scales.get(i).copied().unwrap_or(1.0);
-                let updated = adam_step(&AdamStep { learning_rate, ..update }, tensors, gradient);
-                moments[i] = Some(Moments { first: updated.first_moment, second: updated.second_moment });
-                updated.parameter
-            }
-            (_, state) => {
-                moments[i] = state;
-                values
+        Ok(map_flat_values(module, |i, values| match gradients[i].take() {
+            Some(gradient) => self.move_one(i, values, gradient, scale, None).0,
+            None => values,
+        }))
+    }
+
+    /// [`Self::step`] and [`Ema::update`] in one pass over the parameters; the same bits as one after the other.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] if there are not as many gradients or averages as parameters.
+    pub(crate) fn step_with_average<M: Module>(
+        &mut self,
+        module: M,
+        mut gradients: Vec<Option<Tensor<1>>>,
+        scale: f32,
+        ema: &mut Ema,
+    ) -> Result<M, DiffusionError> {
+        self.check_count(gradients.len())?;
+        let (decay, averages) = ema.begin_update(gradients.len())?;
+        self.steps += 1;
+        Ok(map_flat_values(module, |i, values| {
+            // Without decay the average is the parameter itself, without rounding.
+            let follows = decay != 0.0;
+            match gradients[i].take() {
+                Some(gradient) if follows => {
+                    let device = values.device();
+                    // Taken, so that nothing else holds it and it is changed in place.
+                    let average = std::mem::replace(&mut averages[i], Tensor::empty([0], &device));
+                    let (values, average) = self.move_one(i, values, gradient, scale, Some((average, decay)));
+                    averages[i] = average.unwrap_or_else(|| values.clone());
+                    values
+                }
+                Some(gradient) => {
+                    let values = self.move_one(i, values, gradient, scale, None).0;
+                    averages[i] = values.clone();
+                    values
+                }
+                None => {
+                    averages[i] = follow(averages[i].clone(), values.clone(), decay);
+                    values
+                }
             }
         }))
+    }
+
+    /// Parameter `i` after the step, and its average (given with its decay) after that.
+    fn move_one(
+        &mut self,
+        i: usize,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        scale: f32,
+        average: Option<(Tensor<1>, f64)>,
+    ) -> (Tensor<1>, Option<Tensor<1>>) {
+        // Every parameter has moments from the start.
+        let Some(state) = self.moments[i].take() else {
+            return (values, average.map(|(average, _)| average));
+        };
+        let update = self.scalars(scale);
+        let update = AdamStep {
+            learning_rate: update.learning_rate * self.learning_rate_scales.get(i).copied().unwrap_or(1.0),
+            average_decay: average.as_ref().map_or(0.0, |(_, decay)| *decay),
+            ..update
+        };
+        let tensors = AdamTensors {
+            parameter: values,
+            first_moment: state.first,
+            second_moment: state.second,
+            average: average.map(|(average, _)| average),
+        };
+        let updated = adam_step(&update, tensors, gradient);
+        self.moments[i] = Some(Moments { first: updated.first_moment, second: updated.second_moment });
+        (updated.parameter, updated.average)
     }
 
     fn scalars(&self, gradient_scale: f32) -> AdamStep {

@@ -177,7 +177,6 @@ impl<M: Denoiser> Trainer<M> {
             }
         }
         self.update(gradients, clip_coefficient(grad_norm, self.config.max_grad_norm))?;
-        self.ema.update(self.model.as_ref().expect("update puts the model back"))?;
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         self.elapsed_seconds += seconds;
@@ -229,12 +228,12 @@ impl<M: Denoiser> Trainer<M> {
         Ok((gradients, loss, images))
     }
 
-    /// Moves the parameters.
+    /// Moves the parameters, and the average after them.
     fn update(&mut self, gradients: Vec<Option<Tensor<1>>>, scale: f32) -> Result<(), DiffusionError> {
         self.optimizer.check_count(gradients.len())?;
         // Taken rather than cloned, so that the optimiser holds the only handle and can work in place.
         if let Some(model) = self.model.take() {
-            self.model = Some(self.optimizer.step(model, gradients, scale)?);
+            self.model = Some(self.optimizer.step_with_average(model, gradients, scale, &mut self.ema)?);
         }
         Ok(())
     }

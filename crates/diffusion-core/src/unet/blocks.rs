@@ -129,7 +129,7 @@ impl UpBlock {
         for (i, resnet) in self.resnets.iter().enumerate() {
             // The layout gives every expanding block a skip; a network cannot be built otherwise.
             if let Some(skip) = skips.pop() {
-                x = Tensor::cat(vec![x, skip], 1);
+                x = ops::concat_channels(x, skip);
             }
             x = resnet.forward(x, activated_time.clone());
             if let Some(attention) = self.attentions.get(i) {

@@ -99,7 +99,7 @@ unsafe fn update_all<S: Simd>(
         let (shrink, step_size) = (S::splat(s.decay_parameter), S::splat(-s.step_size));
         let (follow1, follow2) = (S::splat(s.follow1), S::splat(s.follow2));
         let (beta2, epsilon) = (S::splat(s.beta2), S::splat(s.epsilon));
-        let (root, follow) = (S::splat(s.correction2_root), S::splat(-s.follow_average));
+        let (root, follow) = (S::splat(s.correction2_root), S::splat(s.follow_average));
         let first_is_slow = s.follow1 < 0.5;
         let keep1 = S::splat(1.0 - s.follow1);
         each_vector!(S, gradient.len(), |at, count| {
@@ -126,7 +126,8 @@ unsafe fn update_all<S: Simd>(
             store::<S>(second.add(at), v, count);
             if let Some(average) = average {
                 let old = load::<S>(average.add(at), count);
-                let new = S::mul_add(follow, S::sub(old, p), old);
+                // Rounded after each operation, as an average that is updated by itself.
+                let new = S::sub(old, S::mul(follow, S::sub(old, p)));
                 store::<S>(average.add(at), new, count);
             }
         });
