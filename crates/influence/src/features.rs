@@ -3,10 +3,15 @@
 use std::ops::ControlFlow;
 
 use diffusion_core::{Denoiser, NoiseSchedule};
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use streams::{Streams, standard_normal};
 
 use crate::{GradientModel, InfluenceError, NoisyImages, Projection, Target};
+
+/// Values of gradients that are held before they are projected, at most, unless those of one pass are more: 128 MiB.
+const HELD_GRADIENTS: usize = 32 << 20;
+/// Images whose gradients are projected together, at most: more do not make the matrix cheaper.
+const HELD_IMAGES: usize = 64;
 
 /// Clean images to be noised, with values in [-1, 1].
 #[derive(Debug, Clone)]
@@ -95,26 +100,53 @@ pub fn gradient_features<M: Denoiser>(
     let group = timesteps.len().min(batch_size.max(1));
     let together = (batch_size / group).max(1);
     let mean = 1.0 / timesteps.len() as f64;
+    let (offsets, parameters) = offsets(model);
+    // Whole passes, so that the projection's matrix is made once for many images.
+    let held = (HELD_GRADIENTS / parameters).min(HELD_IMAGES) / together * together;
+    let held = held.max(together).min(images.len());
+    let mut gradients = Array2::<f32>::zeros((held, parameters));
     let mut features = Array2::zeros((images.len(), projection.dimension()));
     let mut done = 0;
-    for first in (0..images.len()).step_by(together) {
-        let count = together.min(images.len() - first);
-        let mut sums = Array2::zeros((count, projection.dimension()));
-        for (part, times) in timesteps.chunks(group).enumerate() {
-            let pass = Pass { images, first, count, times, first_time: part * group, size };
-            pass.run(schedule, streams, |noisy| {
-                model.for_each_layer(noisy, target, mean, &mut |place, rows| {
-                    projection.add(place, rows, &mut sums)
-                })
-            })?;
-            done += count * times.len();
-            if progress(done).is_break() {
-                return Err(InfluenceError::Stopped);
+    for block in (0..images.len()).step_by(held) {
+        let count = held.min(images.len() - block);
+        gradients.fill(0.0);
+        for row in (0..count).step_by(together) {
+            let of_pass = together.min(count - row);
+            for (part, times) in timesteps.chunks(group).enumerate() {
+                let (first, first_time) = (block + row, part * group);
+                let pass = Pass { images, first, count: of_pass, times, first_time, size };
+                pass.run(schedule, streams, |noisy| {
+                    model.for_each_layer(noisy, target, mean, &mut |place, values| {
+                        let columns = offsets[place]..offsets[place] + values.ncols();
+                        let mut sums = gradients.slice_mut(s![row..row + of_pass, columns]);
+                        sums += &values;
+                        Ok(())
+                    })
+                })?;
+                done += of_pass * times.len();
+                if progress(done).is_break() {
+                    return Err(InfluenceError::Stopped);
+                }
             }
         }
-        features.slice_mut(ndarray::s![first..first + count, ..]).assign(&sums);
+        let mut projected = features.slice_mut(s![block..block + count, ..]);
+        for (place, info) in model.parameters().iter().enumerate() {
+            let columns = offsets[place]..offsets[place] + info.len();
+            projection.add(place, gradients.slice(s![..count, columns]), &mut projected)?;
+        }
     }
     Ok(features)
+}
+
+/// Where each parameter's values begin among all, and their number.
+fn offsets<M: Denoiser>(model: &GradientModel<M>) -> (Vec<usize>, usize) {
+    let mut offsets = Vec::with_capacity(model.parameters().len());
+    let mut end = 0;
+    for info in model.parameters() {
+        offsets.push(end);
+        end += info.len();
+    }
+    (offsets, end.max(1))
 }
 
 /// Some timesteps of some images.

@@ -1,7 +1,7 @@
 //! The random projection of gradients.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use rand::Rng;
 use rayon::prelude::*;
 use streams::{ChaCha12Rng, Streams, standard_normal};
@@ -90,7 +90,7 @@ impl Projection {
         &self,
         tensor: usize,
         gradients: ArrayView2<'_, f32>,
-        features: &mut Array2<f64>,
+        features: &mut ArrayViewMut2<'_, f64>,
     ) -> Result<(), InfluenceError> {
         let mismatch = |what, expected, found| Err(InfluenceError::Mismatch { what, expected, found });
         let Some(part) = self.tensors.get(tensor) else {
@@ -181,7 +181,9 @@ mod tests {
         let mut features = Array2::zeros((rows.nrows(), projection.dimension()));
         let mut start = 0;
         for (tensor, (_, len)) in LENS.iter().enumerate() {
-            projection.add(tensor, rows.slice(ndarray::s![.., start..start + len]), &mut features).unwrap();
+            projection
+                .add(tensor, rows.slice(ndarray::s![.., start..start + len]), &mut features.view_mut())
+                .unwrap();
             start += len;
         }
         features
@@ -285,8 +287,8 @@ mod tests {
         assert!(Projection::new(ProjectionKind::Normal, 8, none, &streams).is_err());
         let projection = Projection::new(ProjectionKind::Normal, 8, LENS, &streams).unwrap();
         let rows = Array2::<f32>::zeros((2, 700));
-        assert!(projection.add(1, rows.view(), &mut Array2::zeros((2, 8))).is_err());
-        assert!(projection.add(0, rows.view(), &mut Array2::zeros((2, 9))).is_err());
-        assert!(projection.add(3, rows.view(), &mut Array2::zeros((2, 8))).is_err());
+        assert!(projection.add(1, rows.view(), &mut Array2::zeros((2, 8)).view_mut()).is_err());
+        assert!(projection.add(0, rows.view(), &mut Array2::zeros((2, 9)).view_mut()).is_err());
+        assert!(projection.add(3, rows.view(), &mut Array2::zeros((2, 8)).view_mut()).is_err());
     }
 }
