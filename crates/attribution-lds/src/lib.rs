@@ -56,6 +56,7 @@ mod size_adjusted;
 mod stability;
 mod stopping;
 mod test_sets;
+mod tree_surrogate;
 mod trees;
 mod units;
 
@@ -84,3 +85,4 @@ pub use semivalue::{Semivalue, exact_semivalue};
 pub use shapley::{KernelShap, Weighting};
 pub use stability::{SplitHalf, split_half};
 pub use stopping::{Stopping, StoppingRule};
+pub use tree_surrogate::{TreeSurrogate, TreeSurrogateFit};
