@@ -243,6 +243,9 @@ fn missing_endpoints_and_too_few_tests_are_said() {
     // A datamodel needs neither end.
     let judged = with(&["--removal_dist", "datamodel", "--behavior", "entropy"]).json();
     assert_eq!(judged["behaviors"]["entropy"]["estimator"], "datamodel");
+    let lasso =
+        with(&["--removal_dist", "datamodel", "--behavior", "entropy", "--estimator", "lasso"]).json();
+    assert!(lasso["behaviors"]["entropy"]["lds"]["mean"].as_f64().unwrap() > 80.0);
     let one =
         with(&["--removal_dist", "datamodel", "--behavior", "entropy", "--num_test_subset", "1"]).succeeded();
     assert!(one.stderr.contains("a correlation needs at least 3"), "{}", one.stderr);
@@ -250,6 +253,21 @@ fn missing_endpoints_and_too_few_tests_are_said() {
     with(&["--removal_dist", "datamodel", "--behavior", "charm"]).refused(2, &["`charm`", "entropy"]);
     with(&["--removal_dist", "datamodel", "--num_test_subset", "0"]).refused(2, &["--num-test-subset is 0"]);
     with(&["--removal_dist", "datamodel", "--datamodel_alpha", "1.5"]).refused(2, &["below 1"]);
+}
+
+#[test]
+fn test_coalitions_are_chosen_by_number_and_share() {
+    let of = |more: &[&str]| {
+        let usual = ["--by_class", "--removal_dist", "shapley", "--model_behavior_key", "entropy"];
+        reference(&[&usual[..], more].concat()).json()
+    };
+    assert_eq!(of(&[])["test_coalitions"], 32);
+    assert_eq!(of(&["--num_test_subset", "40"])["test_coalitions"], 40);
+    assert_eq!(of(&["--num_test_subset", "8"])["test_coalitions"], 8);
+    let fifth = of(&["--datamodel_alpha", "0.2"]);
+    assert_eq!((&fifth["test_coalitions"], &fifth["test_sets"]), (&json!(5), &json!(1)));
+    let two = of(&["--test_repetitions", "42,44"]);
+    assert_eq!((&two["test_coalitions"], &two["test_sets"]), (&json!(32), &json!(2)));
 }
 
 // ------------------------------------------------------------------------------------------------ Records of Tribute
@@ -314,16 +332,69 @@ fn records_that_lack_a_behaviour_are_counted_and_named() {
 fn estimators_agree_on_an_additive_game() {
     let (_folder, path) = game(additive, &[]);
     let path = path.display().to_string();
-    for estimator in ["shapley", "size-adjusted-shapley", "banzhaf", "aoi"] {
-        let judged = run(LDS, ["--train", &path, "--estimator", estimator, "--bootstrap", "50"]).json();
+    for (given, name) in [
+        ("shapley", "kernel_shap"),
+        ("size-adjusted-shapley", "kernel_shap_size_adjusted"),
+        ("banzhaf", "banzhaf"),
+        ("aoi", "add_one_in"),
+    ] {
+        let judged = run(LDS, ["--train", &path, "--estimator", given, "--bootstrap", "50"]).json();
         let charm = &judged["behaviors"]["charm"];
-        assert_eq!(charm["estimator"], estimator);
+        assert_eq!(charm["estimator"], name);
         for (place, value) in charm["scores"]["values"].as_array().unwrap().iter().enumerate() {
-            close(value, (place + 1) as f64, estimator);
+            close(value, (place + 1) as f64, given);
         }
-        close(&charm["lds"]["mean"], 100.0, estimator);
+        close(&charm["lds"]["mean"], 100.0, given);
     }
     run(LDS, ["--train", &path, "--estimator", "loo"]).refused(1, &["missing for contributors"]);
+    run(LDS, ["--train", &path, "--estimator", "luck"]).refused(2, &["luck", "kernel_shap", "lasso"]);
+    run(LDS, ["--train", &path, "--estimator", "banzhaf", "--removal-dist", "shapley"])
+        .refused(2, &["`banzhaf` does not estimate from coalitions of the distribution shapley"]);
+}
+
+#[test]
+fn every_estimator_scores_draws_that_it_takes() {
+    let judge = |distribution: &str, estimator: &str| {
+        let usual = ["--by_class", "--model_behavior_key", "entropy"];
+        reference(&[&usual[..], &["--removal_dist", distribution, "--estimator", estimator]].concat())
+    };
+    for (distribution, estimators) in [
+        (
+            "shapley",
+            &["kernel_shap_size_adjusted", "sample_reuse", "regression_adjusted", "tree_adjusted", "lasso"][..],
+        ),
+        ("shapley", &["beta_shapley", "datamodel"]),
+        ("datamodel", &["lasso", "datamodel"]),
+    ] {
+        for estimator in estimators {
+            let judged = judge(distribution, estimator).json();
+            let entropy = &judged["behaviors"]["entropy"];
+            assert_eq!(entropy["estimator"], *estimator);
+            assert_eq!(entropy["scores"]["values"].as_array().unwrap().len(), 10, "{estimator}");
+            let lds = entropy["lds"]["mean"].as_f64().unwrap();
+            // Plain sample reuse is far noisier than the others.
+            assert!(lds > if *estimator == "sample_reuse" { 20.0 } else { 75.0 }, "{estimator}: {lds}");
+        }
+    }
+    judge("shapley", "permutation")
+        .refused(2, &["`permutation` does not estimate from coalitions of", "shapley"]);
+    judge("shapley", "banzhaf_msr").refused(2, &["`banzhaf_sample_reuse`", "`kernel_shap` suits them"]);
+}
+
+#[test]
+fn a_studys_draws_choose_the_estimator() {
+    let study = TinyStudy::new();
+    study.complete("out", &[]);
+    let out = study.path("out").display().to_string();
+    let judge = |more: &[&str]| {
+        let usual = ["--train", &out, "--bootstrap", "20", "--behavior", "colourfulness"];
+        run(LDS, [&usual[..], more].concat())
+    };
+    let judged = judge(&[]).json();
+    assert_eq!(judged["behaviors"]["colourfulness"]["estimator"], "kernel_shap_size_adjusted");
+    judge(&["--estimator", "permutation"])
+        .refused(2, &["`permutation` does not estimate", "distribution shapley"]);
+    judge(&["--estimator", "regression_adjusted"]).refused(1, &["independent draws", "add coalitions"]);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use attribution_lds::Estimator;
+use clap::Parser;
+use removal::RemovalDistribution;
 use terminal::usage;
 
-use crate::estimate::Estimator;
+use crate::estimate::{parse_distribution, parse_estimator};
 
 /// Estimate contributors' scores from records, and judge them by the linear datamodel score
 #[derive(Debug, Parser)]
@@ -47,9 +49,10 @@ pub struct Arguments {
     /// Method of the training records (gd, ga, iu, lora, each also as gd_u..., or retrain)
     #[arg(long, default_value = "gd")]
     pub method: String,
-    /// Distribution that the training coalitions were drawn from; it chooses the estimator, too
-    #[arg(long)]
-    pub removal_dist: Option<Distribution>,
+    /// Distribution that the training coalitions were drawn from (shapley, datamodel, uniform, loo, add_one_in...); it chooses
+    /// the estimator, too
+    #[arg(long, value_parser = parse_distribution)]
+    pub removal_dist: Option<RemovalDistribution>,
     /// Share of contributors in each coalition of the datamodel distribution
     #[arg(long)]
     pub datamodel_alpha: Option<f64>,
@@ -75,9 +78,15 @@ pub struct Arguments {
     /// Generated images that behaviours with a number for each image are averaged over: the first of them; all when left out
     #[arg(long)]
     pub n_samples: Option<usize>,
-    /// Estimator of the scores; what fits --removal-dist when left out, size-adjusted Shapley values for records of Tribute
-    #[arg(long)]
+    /// Estimator of the scores; what fits the distribution when left out
+    #[arg(long, value_parser = parse_estimator)]
     pub estimator: Option<Estimator>,
+    /// alpha of the estimator beta_shapley
+    #[arg(long, default_value_t = 16.0)]
+    pub beta_shapley_alpha: f64,
+    /// beta of the estimator beta_shapley
+    #[arg(long, default_value_t = 1.0)]
+    pub beta_shapley_beta: f64,
     /// Use only this many training coalitions; several numbers give the score for each
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub max_train_size: Vec<usize>,
@@ -144,36 +153,6 @@ impl Arguments {
     /// Bootstrap resamples.
     pub fn resamples(&self) -> usize {
         self.bootstrap.unwrap_or(if self.bootstrapped { 100 } else { 1000 })
-    }
-}
-
-/// Distributions by the reference's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Distribution {
-    /// Sizes by the Shapley kernel
-    #[value(alias = "datashapley")]
-    Shapley,
-    /// A fixed share of the contributors
-    Datamodel,
-    /// Everybody with probability 1/2
-    Uniform,
-    /// All but one
-    Loo,
-    /// One alone
-    #[value(name = "add_one_in", alias = "aoi", alias = "add-one-in")]
-    AddOneIn,
-}
-
-impl Distribution {
-    /// How reference databases spell it.
-    pub fn spellings(self) -> &'static [&'static str] {
-        match self {
-            Self::Shapley => &["shapley", "datashapley"],
-            Self::Datamodel => &["datamodel"],
-            Self::Uniform => &["uniform"],
-            Self::Loo => &["loo"],
-            Self::AddOneIn => &["add_one_in", "aoi"],
-        }
     }
 }
 

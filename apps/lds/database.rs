@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use ledger::Value;
 use ledger::reference::{Classes, Condition, ReferenceDatabase, ReferenceRow, SETTINGS};
-use removal::Coalition;
+use removal::{Coalition, RemovalDistribution};
 use serde_json::{Map, Value as Json, json};
 use terminal::usage;
 
-use crate::arguments::{Arguments, Distribution};
+use crate::arguments::Arguments;
+use crate::estimate::{parse_distribution, spellings};
 use crate::evidence::{Evidence, Row};
 
 /// Settings in which the draws of one experiment differ: seeds, and what follows from the number of images.
@@ -92,6 +93,7 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
         tests: sets,
         behaviors,
         dropped: 0,
+        distribution: train.rows.first().and_then(|row| parse_distribution(&text(row, "removal_dist")).ok()),
         reference: true,
         notes,
         sources: files.summary(&[(&train, "training"), (&tests, "test")]),
@@ -199,8 +201,10 @@ impl<'a> Chosen<'a> {
         conditions.extend(arguments.dataset.iter().map(|dataset| Condition::equals("dataset", dataset)));
         conditions.extend(arguments.train_exp_name.iter().map(|name| Condition::equals("exp_name", name)));
         if let Some(distribution) = arguments.removal_dist {
-            conditions.push(Condition::one_of("removal_dist", distribution.spellings()));
-            if let (Distribution::Datamodel, Some(alpha)) = (distribution, arguments.datamodel_alpha) {
+            conditions.push(Condition::one_of("removal_dist", spellings(distribution)));
+            if let (RemovalDistribution::Datamodel { .. }, Some(alpha)) =
+                (distribution, arguments.datamodel_alpha)
+            {
                 conditions.push(Condition::equals("datamodel_alpha", alpha));
             }
         }

@@ -1,49 +1,56 @@
-//! Which estimator.
+//! Which estimator, of which draws.
 
 use anyhow::Context as _;
 use attribution_lds::{
-    Attribution, Banzhaf, Bootstrap, Datamodel, KernelShap, Observations, UtilityTable, add_one_in,
-    leave_one_out,
+    Attribution, AttributionError, Bootstrap, Estimator, FitSettings, Observations, UtilityTable, fit,
 };
-use clap::ValueEnum;
+use removal::RemovalDistribution;
 use terminal::usage;
 
-use crate::arguments::{Arguments, Distribution};
+use crate::arguments::Arguments;
+use crate::evidence::Evidence;
 
-/// Estimators of contributors' scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Estimator {
-    /// Shapley values by Kernel SHAP, as the reference has them
-    Shapley,
-    /// Shapley values by Kernel SHAP, after taking out what coalitions of one size have in common
-    SizeAdjustedShapley,
-    /// Coefficients of a ridge regression, the penalty chosen by cross-validation
-    Datamodel,
-    /// Banzhaf values by least squares
-    Banzhaf,
-    /// What leaving each one out takes away
-    Loo,
-    /// What each one adds to nobody
-    Aoi,
+/// An estimator and what its draws come from.
+#[derive(Debug, Clone)]
+pub struct Estimation {
+    /// The estimator.
+    pub estimator: Estimator,
+    /// The distribution of the training coalitions.
+    pub distribution: RemovalDistribution,
+    settings: FitSettings,
 }
 
-impl Estimator {
-    /// What the command line asks for: --estimator, else what fits --removal-dist.
-    pub fn chosen(arguments: &Arguments, reference: bool) -> Self {
-        let shapley = if reference { Self::Shapley } else { Self::SizeAdjustedShapley };
-        let fitting = match arguments.removal_dist {
-            None | Some(Distribution::Shapley) => shapley,
-            Some(Distribution::Datamodel) => Self::Datamodel,
-            Some(Distribution::Uniform) => Self::Banzhaf,
-            Some(Distribution::Loo) => Self::Loo,
-            Some(Distribution::AddOneIn) => Self::Aoi,
+impl Estimation {
+    /// What the command line asks for: --estimator and --removal-dist, else what the records say, else what suits either.
+    ///
+    /// # Errors
+    /// An estimator that is not made for draws of this distribution.
+    pub fn chosen(arguments: &Arguments, evidence: &Evidence) -> anyhow::Result<Self> {
+        let known = arguments.removal_dist.or(evidence.distribution);
+        let fitting = |distribution: RemovalDistribution| usual_estimator(distribution, evidence.reference);
+        let (estimator, distribution) = match (arguments.estimator, known) {
+            (Some(estimator), Some(distribution)) => (estimator, distribution),
+            (Some(estimator), None) => (estimator, estimator.usual_distribution()),
+            (None, known) => {
+                let distribution = known.unwrap_or(RemovalDistribution::Shapley);
+                (fitting(distribution), distribution)
+            }
         };
-        arguments.estimator.unwrap_or(fitting)
-    }
-
-    /// The name on the command line.
-    pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        if !estimator.accepts(distribution) {
+            return Err(usage(format!(
+                "`{estimator}` does not estimate from coalitions of the distribution {distribution}; choose another --estimator \
+                 (`{}` suits them), or other records with --removal-dist",
+                fitting(distribution)
+            )));
+        }
+        let settings = FitSettings {
+            level: arguments.confidence,
+            bootstrap: Some(Bootstrap { resamples: arguments.resamples(), seed: arguments.seed }),
+            beta_shapley_alpha: arguments.beta_shapley_alpha,
+            beta_shapley_beta: arguments.beta_shapley_beta,
+            ..FitSettings::default()
+        };
+        Ok(Self { estimator, distribution, settings })
     }
 
     /// Scores from training coalitions and the utilities of everybody and nobody, which may be missing where the estimator
@@ -51,34 +58,70 @@ impl Estimator {
     ///
     /// # Errors
     /// Missing endpoints; what the estimator refuses.
-    pub fn fit(
-        self,
-        draws: UtilityTable,
-        full: &[f64],
-        none: &[f64],
-        arguments: &Arguments,
-    ) -> anyhow::Result<Attribution> {
-        let bootstrap = Some(Bootstrap { resamples: arguments.resamples(), seed: arguments.seed });
-        let kernel_shap = KernelShap { level: arguments.confidence, bootstrap, ..KernelShap::default() };
-        let observations = |draws: UtilityTable| -> anyhow::Result<Observations> {
-            for (runs, option, what) in [(full, "--full", "everybody"), (none, "--null", "nobody")] {
-                if runs.is_empty() {
-                    return Err(usage(format!(
-                        "there is no record of {what}, which `{}` needs: give it with {option}",
-                        self.name()
-                    )));
-                }
+    pub fn fit(&self, draws: UtilityTable, full: &[f64], none: &[f64]) -> anyhow::Result<Attribution> {
+        let (needs_full, needs_none) = match self.estimator {
+            Estimator::Datamodel | Estimator::Lasso | Estimator::Banzhaf | Estimator::BanzhafSampleReuse => {
+                (false, false)
             }
-            Ok(Observations::new(draws, full.to_vec(), none.to_vec())?)
+            Estimator::LeaveOneOut => (true, false),
+            Estimator::AddOneIn => (false, true),
+            _ => (true, true),
         };
-        let fit = match self {
-            Self::Shapley => kernel_shap.fit(&observations(draws)?),
-            Self::SizeAdjustedShapley => kernel_shap.fit_size_adjusted(&observations(draws)?),
-            Self::Datamodel => Datamodel::default().fit(&draws).map(|fit| fit.attribution),
-            Self::Banzhaf => Banzhaf { level: arguments.confidence }.fit(&draws),
-            Self::Loo => leave_one_out(&observations(draws)?, arguments.confidence),
-            Self::Aoi => add_one_in(&observations(draws)?, arguments.confidence),
+        let end = |runs: &[f64], needed: bool, option: &str, what: &str| match (runs, needed) {
+            ([], true) => Err(usage(format!(
+                "there is no record of {what}, which `{}` needs: give it with {option}",
+                self.estimator
+            ))),
+            // It changes no score.
+            ([], false) => Ok(vec![0.0]),
+            (runs, _) => Ok(runs.to_vec()),
         };
-        fit.with_context(|| format!("the scores by `{}`", self.name()))
+        let full = end(full, needs_full, "--full", "everybody")?;
+        let none = end(none, needs_none, "--null", "nobody")?;
+        let observations = Observations::new(draws, full, none)?;
+        fit(self.estimator, &observations, self.distribution, &self.settings)
+            .with_context(|| format!("the scores by `{}`", self.estimator))
+    }
+}
+
+/// What the reference takes for draws of a distribution; for records of Tribute, the better form of it.
+fn usual_estimator(distribution: RemovalDistribution, reference: bool) -> Estimator {
+    use RemovalDistribution as D;
+    match distribution {
+        D::Datamodel { .. } => Estimator::Datamodel,
+        D::Uniform => Estimator::Banzhaf,
+        D::Loo => Estimator::LeaveOneOut,
+        D::AddOneIn => Estimator::AddOneIn,
+        D::Permutation | D::PermutationAntithetic => Estimator::Permutation,
+        _ if reference => Estimator::KernelShap,
+        _ => Estimator::KernelShapSizeAdjusted,
+    }
+}
+
+/// An estimator by its name, in either spelling.
+pub fn parse_estimator(text: &str) -> Result<Estimator, AttributionError> {
+    match text.replace('-', "_").as_str() {
+        "banzhaf_msr" => Ok(Estimator::BanzhafSampleReuse),
+        "size_adjusted_shapley" => Ok(Estimator::KernelShapSizeAdjusted),
+        name => name.parse(),
+    }
+}
+
+/// A distribution by its name; `datamodel` alone has alpha 0.5 until --datamodel-alpha says otherwise.
+pub fn parse_distribution(text: &str) -> Result<RemovalDistribution, removal::RemovalError> {
+    match text.replace('-', "_").as_str() {
+        "datamodel" => Ok(RemovalDistribution::Datamodel { alpha: 0.5 }),
+        "aoi" => Ok(RemovalDistribution::AddOneIn),
+        name => name.parse(),
+    }
+}
+
+/// How reference databases spell a distribution.
+pub fn spellings(distribution: RemovalDistribution) -> Vec<String> {
+    match distribution {
+        RemovalDistribution::Shapley => vec!["shapley".into(), "datashapley".into()],
+        RemovalDistribution::Datamodel { .. } => vec!["datamodel".into()],
+        RemovalDistribution::AddOneIn => vec!["add_one_in".into(), "aoi".into()],
+        other => vec![other.to_string()],
     }
 }

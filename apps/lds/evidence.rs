@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::Value;
-use removal::Coalition;
+use removal::{Coalition, RemovalDistribution};
 use serde_json::{Map, Value as Json, json};
 use terminal::usage;
 
-use crate::arguments::{Arguments, Distribution};
+use crate::arguments::Arguments;
 
 /// One model: a coalition and what was measured.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Evidence {
     pub behaviors: Vec<String>,
     /// Training coalitions left out because they are test coalitions.
     pub dropped: usize,
+    /// What the training coalitions were drawn from, if the records tell.
+    pub distribution: Option<RemovalDistribution>,
     /// Whether the records are of the reference system.
     pub reference: bool,
     /// What the user should know about the choice, in sentences.
@@ -129,15 +131,17 @@ impl Evidence {
     }
 }
 
-/// Whether a distribution can have drawn a coalition.
-pub fn can_draw(distribution: Distribution, alpha: Option<f64>, coalition: &Coalition) -> bool {
+/// Whether a distribution can have drawn a coalition. Any alpha will do where none is asked for.
+pub fn can_draw(distribution: RemovalDistribution, alpha: Option<f64>, coalition: &Coalition) -> bool {
+    use RemovalDistribution as D;
     let (n, size) = (coalition.n(), coalition.len());
     match distribution {
-        Distribution::Shapley => size > 0 && size < n,
-        Distribution::Datamodel => alpha.is_none_or(|alpha| size == share_of(alpha, n)),
-        Distribution::Uniform => true,
-        Distribution::Loo => size + 1 == n,
-        Distribution::AddOneIn => size == 1,
+        D::Datamodel { .. } => alpha.is_none_or(|alpha| size == share_of(alpha, n)),
+        D::Uniform => true,
+        D::Loo => size + 1 == n,
+        D::AddOneIn => size == 1,
+        D::None => size == n,
+        _ => size > 0 && size < n,
     }
 }
 

@@ -1,14 +1,14 @@
 //! Scores and LDS of one behaviour.
 
 use attribution_lds::{
-    Attribution, AttributionError, Bootstrap, Lds, LdsSettings, NoiseCeiling, UtilityTable, mean_lds,
-    noise_ceiling,
+    Attribution, AttributionError, Bootstrap, Estimator, Lds, LdsSettings, NoiseCeiling, UtilityTable,
+    mean_lds, noise_ceiling,
 };
 use removal::Coalition;
 use serde_json::{Map, Value as Json, json};
 
 use crate::arguments::Arguments;
-use crate::estimate::Estimator;
+use crate::estimate::Estimation;
 use crate::evidence::Evidence;
 use crate::utilities::{Measured, Utilities};
 
@@ -39,7 +39,7 @@ pub struct Judged {
 pub fn judge(
     evidence: &Evidence,
     key: &str,
-    estimator: Estimator,
+    estimation: &Estimation,
     arguments: &Arguments,
 ) -> anyhow::Result<Judged> {
     let utilities = Utilities::collect(evidence, key, arguments.n_samples)?;
@@ -70,7 +70,7 @@ pub fn judge(
             |rows: &[Measured<'_>], image: usize| rows.iter().map(|(_, y)| y[image]).collect::<Vec<_>>();
         let fit = |image: usize| {
             let (full, none) = (end(&utilities.full, image), end(&utilities.none, image));
-            estimator.fit(table(train, image)?, &full, &none, arguments)
+            estimation.fit(table(train, image)?, &full, &none)
         };
         scores = (0..utilities.images).map(fit).collect::<anyhow::Result<Vec<_>>>().map_err(|error| {
             error.context(format!("the behaviour `{key}` from {size} training coalitions"))
@@ -86,7 +86,7 @@ pub fn judge(
     }
     Ok(Judged {
         key: key.to_owned(),
-        estimator,
+        estimator: estimation.estimator,
         scores,
         by_image: utilities.by_image,
         curve,

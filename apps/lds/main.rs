@@ -19,7 +19,7 @@ use serde_json::Map;
 use terminal::{main_with, parse, print_json};
 
 use arguments::Arguments;
-use estimate::Estimator;
+use estimate::Estimation;
 use evidence::Evidence;
 
 fn main() -> ExitCode {
@@ -30,11 +30,11 @@ fn main() -> ExitCode {
             scores::format_of(path)?;
         }
         let evidence = read(&arguments)?;
-        let estimator = Estimator::chosen(&arguments, evidence.reference);
+        let estimation = Estimation::chosen(&arguments, &evidence)?;
         let judged = evidence
             .chosen_behaviors(&arguments)?
             .iter()
-            .map(|key| judge::judge(&evidence, key, estimator, &arguments))
+            .map(|key| judge::judge(&evidence, key, &estimation, &arguments))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut output = evidence.summary(&arguments);
         let mut behaviors = Map::new();

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use ledger::{Ledger, Record, RunId};
 use removal::{Coalition, RemovalDistribution};
 use serde_json::Map;
-use study::{Draws, StudyConfig, StudyDir, draw_counts, planned_runs, read_records};
+use study::{Draws, StudyConfig, StudyDir, drawn_coalitions, planned_runs, read_records};
 use terminal::usage;
 
-use crate::arguments::{Arguments, Distribution};
+use crate::arguments::Arguments;
 use crate::evidence::{Evidence, Row, can_draw, share_of};
 use crate::settings::Choice;
 
@@ -81,25 +81,21 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
     }
 
     let draws = if arguments.method == "retrain" { Draws::Baseline } else { Draws::Scores };
-    let counts = match &study {
-        Some(study) if same_distribution(study, arguments) => Some(draw_counts(study, n, draws)?),
+    let drawn = match &study {
+        Some(study) if same_distribution(study, arguments) => Some(drawn_coalitions(study, n, draws)?),
         _ => None,
     };
-    // Without the study, nobody knows how often a coalition was drawn: each counts once.
-    let times = |record: &Record| {
-        counts.as_ref().map_or(1, |counts| counts.get(&record.key().coalition).copied().unwrap_or(0))
-    };
-    let drawn = |record: &&Record| {
+    let possible = |record: &&Record| {
         let coalition = &record.key().coalition;
-        let possible = |distribution| can_draw(distribution, arguments.datamodel_alpha, coalition);
-        !coalition.is_full() && arguments.removal_dist.is_none_or(possible)
+        let can = |distribution| can_draw(distribution, arguments.datamodel_alpha, coalition);
+        !coalition.is_full() && arguments.removal_dist.is_none_or(can)
     };
-    let train: Vec<Row> = own
-        .iter()
-        .filter(drawn)
-        .map(|record| Row { times: times(record), ..row(record) })
-        .filter(|row| row.times > 0)
-        .collect();
+    let distribution = arguments.removal_dist.or(drawn
+        .is_some()
+        .then(|| study.as_ref())
+        .flatten()
+        .map(|s| s.coalitions.distribution));
+    let train = in_order_of_draws(own.iter().filter(possible), drawn.as_deref(), distribution);
     if train.is_empty() {
         return Err(usage(format!(
             "none of the records of method `{}` in {} is of a coalition that the study draws: give the study file that \
@@ -118,6 +114,7 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
         tests: by_repetition,
         behaviors,
         dropped: 0,
+        distribution,
         reference: false,
         notes,
         sources: Map::new(),
@@ -155,20 +152,49 @@ fn training_conditions(arguments: &Arguments) -> Vec<(String, String)> {
     arguments.conditions.iter().cloned().chain(steps).collect()
 }
 
+/// Rows in the order in which the study first drew their coalitions, each counting as often as it was drawn. Orders of
+/// permutations keep every draw, since a row's place in them counts.
+///
+/// Without the study, nobody knows how often a coalition was drawn, or when: each counts once, in the order of the records'
+/// ids.
+fn in_order_of_draws<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    drawn: Option<&[Coalition]>,
+    distribution: Option<RemovalDistribution>,
+) -> Vec<Row> {
+    let Some(drawn) = drawn else { return records.map(row).collect() };
+    let records: BTreeMap<&Coalition, &Record> =
+        records.map(|record| (&record.key().coalition, record)).collect();
+    let found = drawn.iter().filter_map(|coalition| records.get(coalition).map(|record| row(record)));
+    if matches!(
+        distribution,
+        Some(RemovalDistribution::Permutation | RemovalDistribution::PermutationAntithetic)
+    ) {
+        return found.collect();
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: BTreeMap<Coalition, usize> = BTreeMap::new();
+    for row in found {
+        match places.get(&row.coalition) {
+            Some(&place) => rows[place].times += 1,
+            None => {
+                places.insert(row.coalition.clone(), rows.len());
+                rows.push(row);
+            }
+        }
+    }
+    rows
+}
+
 /// Whether the study's draws are those that the command line asks for.
 fn same_distribution(study: &StudyConfig, arguments: &Arguments) -> bool {
-    let Some(asked) = arguments.removal_dist else { return true };
-    match study.coalitions.distribution {
-        RemovalDistribution::Shapley => asked == Distribution::Shapley,
-        RemovalDistribution::Uniform => asked == Distribution::Uniform,
-        RemovalDistribution::Loo => asked == Distribution::Loo,
-        RemovalDistribution::AddOneIn => asked == Distribution::AddOneIn,
-        RemovalDistribution::Datamodel { alpha } => {
-            let same = |asked: f64| (asked - alpha).abs() < 1e-9;
-            asked == Distribution::Datamodel && arguments.datamodel_alpha.is_none_or(same)
+    use RemovalDistribution::Datamodel;
+    match (arguments.removal_dist, study.coalitions.distribution) {
+        (None, _) => true,
+        (Some(Datamodel { .. }), Datamodel { alpha }) => {
+            arguments.datamodel_alpha.is_none_or(|asked| (asked - alpha).abs() < 1e-9)
         }
-        #[allow(unreachable_patterns)]
-        _ => false,
+        (Some(asked), drawn) => asked == drawn,
     }
 }
 
@@ -183,7 +209,7 @@ fn test_draws(records: &BTreeMap<RunId, Record>, arguments: &Arguments) -> Vec<R
         };
         let of_size = arguments
             .datamodel_alpha
-            .filter(|_| arguments.removal_dist != Some(Distribution::Datamodel))
+            .filter(|_| !matches!(arguments.removal_dist, Some(RemovalDistribution::Datamodel { .. })))
             .is_none_or(|alpha| coalition.len() == share_of(alpha, coalition.n()));
         record.key().method == "retrain" && of_set && of_size && !coalition.is_full()
     };

@@ -56,7 +56,7 @@ pub fn write(
                     lower,
                     upper,
                     Some(Cell::Number(arguments.confidence)),
-                    Some(behavior.estimator.name().as_str().into()),
+                    Some(behavior.estimator.name().into()),
                 ]);
             }
         }

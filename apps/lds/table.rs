@@ -33,7 +33,7 @@ pub fn table(evidence: &Evidence, judged: &[Judged], arguments: &Arguments) -> S
             let name = behavior.key.clone();
             rows.push([
                 name,
-                behavior.estimator.name(),
+                behavior.estimator.to_string(),
                 size.to_string(),
                 mean,
                 spread,

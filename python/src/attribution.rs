@@ -12,13 +12,15 @@ use crate::error::value_error;
 pub struct Attribution {
     /// The library's own.
     pub fit: Fit,
-    /// Penalty and error of a datamodel.
-    pub penalty: Option<(f64, f64)>,
+    /// The penalty that a datamodel chose.
+    pub penalty: Option<f64>,
+    /// Its error.
+    pub leave_one_out_error: Option<f64>,
 }
 
 impl From<Fit> for Attribution {
     fn from(fit: Fit) -> Self {
-        Self { fit, penalty: None }
+        Self { penalty: fit.penalty, leave_one_out_error: None, fit }
     }
 }
 
@@ -26,16 +28,8 @@ impl From<Fit> for Attribution {
 impl Attribution {
     /// The estimator's name.
     #[getter]
-    fn estimator(&self) -> String {
-        // `KernelShap` is `kernel_shap`.
-        let mut name = String::new();
-        for letter in format!("{:?}", self.fit.estimator).chars() {
-            if letter.is_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.extend(letter.to_lowercase());
-        }
-        name
+    fn estimator(&self) -> &'static str {
+        self.fit.estimator.name()
     }
 
     /// The scores ``[n]``, in units of the utility.
@@ -110,16 +104,16 @@ impl Attribution {
         self.fit.diagnostics.warnings()
     }
 
-    /// The ridge penalty that a datamodel chose; None for other estimators.
+    /// The penalty that a datamodel chose; None for other estimators.
     #[getter]
     fn alpha(&self) -> Option<f64> {
-        self.penalty.map(|(alpha, _)| alpha)
+        self.penalty
     }
 
-    /// A datamodel's mean squared leave-one-out error; None for other estimators.
+    /// Mean squared leave-one-out error of `datamodel`; None for other estimators.
     #[getter]
     fn leave_one_out_error(&self) -> Option<f64> {
-        self.penalty.map(|(_, error)| error)
+        self.leave_one_out_error
     }
 
     /// The utility ``[m]`` that the scores predict for coalitions ``[m, n]``: intercept + masks @ values + size effect.

@@ -9,13 +9,18 @@ use crate::error::value_error;
 
 /// Draws coalitions.
 ///
-/// ===============  ====================================================================================================
-/// "shapley"        size s with probability proportional to 1/(s (n - s)), then a uniform subset of that size
-/// "datamodel"      exactly floor(alpha n) contributors
-/// "uniform"        everybody with probability 1/2 (for Banzhaf values)
-/// "loo"            all but one, in turn
-/// "add_one_in"     one alone, in turn
-/// ===============  ====================================================================================================
+/// =========================  ===========================================================================================
+/// "shapley"                  size s with probability proportional to 1/(s (n - s)), then a uniform subset of that size
+/// "shapley_paired"           the same, each followed by its complement
+/// "leverage"                 all sizes 1..n-1 alike, then a uniform subset (leverage scores of Kernel SHAP's rows)
+/// "leverage_paired"          the same, each followed by its complement
+/// "permutation"              the first 1, 2, ..., n-1 of a random order, then of the next one
+/// "permutation_antithetic"   the same, each order followed by itself backwards
+/// "datamodel"                exactly floor(alpha n) contributors
+/// "uniform"                  everybody with probability 1/2 (for Banzhaf values)
+/// "loo"                      all but one, in turn
+/// "add_one_in"               one alone, in turn
+/// =========================  ===========================================================================================
 ///
 /// Args:
 ///     distribution: one of these.
@@ -36,18 +41,7 @@ pub fn draw<'py>(
     alpha: f64,
     seed: u64,
 ) -> PyResult<Bound<'py, PyArray2<bool>>> {
-    let distribution = match distribution {
-        "shapley" => RemovalDistribution::Shapley,
-        "datamodel" => RemovalDistribution::Datamodel { alpha },
-        "uniform" => RemovalDistribution::Uniform,
-        "loo" => RemovalDistribution::Loo,
-        "add_one_in" => RemovalDistribution::AddOneIn,
-        other => {
-            return Err(value_error(format!(
-                "distribution is {other:?}, must be \"shapley\", \"datamodel\", \"uniform\", \"loo\" or \"add_one_in\""
-            )));
-        }
-    };
+    let distribution = distribution_of(distribution, Some(alpha))?;
     let streams = Streams::new(seed);
     let mut rows = Vec::with_capacity(count);
     for index in 0..count as u64 {
@@ -60,4 +54,12 @@ pub fn draw<'py>(
         return Ok(PyArray2::zeros(py, [0, contributors], false));
     }
     Ok(PyArray2::from_vec2(py, &rows)?)
+}
+
+/// A distribution by its name; "datamodel" with this alpha, 0.5 if None.
+pub fn distribution_of(name: &str, alpha: Option<f64>) -> PyResult<RemovalDistribution> {
+    match name {
+        "datamodel" => Ok(RemovalDistribution::Datamodel { alpha: alpha.unwrap_or(0.5) }),
+        other => other.parse().map_err(value_error),
+    }
 }

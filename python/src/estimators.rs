@@ -1,10 +1,14 @@
 //! From observed coalitions to scores.
 
-use attribution_lds::{Banzhaf, Bootstrap, Datamodel, KernelShap, Observations, Weighting};
+use attribution_lds::{
+    Banzhaf, Bootstrap, Datamodel, Estimator, FitSettings, KernelShap, Lasso, Observations, Weighting,
+    banzhaf_sample_reuse,
+};
 use pyo3::prelude::*;
 
 use crate::arrays::{coalitions, table, vector};
 use crate::attribution::Attribution;
+use crate::draws::distribution_of;
 use crate::error::value_error;
 
 /// Shapley values by Kernel SHAP with the efficiency constraint.
@@ -58,8 +62,8 @@ pub fn shapley(
         }
     };
     let observations = observations(masks, utilities, full, none)?;
-    let bootstrap = (bootstrap > 0).then_some(Bootstrap { resamples: bootstrap, seed });
-    let estimator = KernelShap { weighting, level, bootstrap };
+    let bootstrap = resampling(bootstrap, seed);
+    let estimator = KernelShap { weighting, level, bootstrap, ..KernelShap::default() };
     let fit = py.detach(|| match size_adjusted {
         true => estimator.fit_size_adjusted(&observations),
         false => estimator.fit(&observations),
@@ -94,27 +98,135 @@ pub fn datamodel(
         None => Datamodel::default(),
     };
     let fit = py.detach(|| estimator.fit(&table)).map_err(value_error)?;
-    Ok(Attribution { penalty: Some((fit.alpha, fit.leave_one_out_error)), fit: fit.attribution })
+    Ok(Attribution {
+        penalty: Some(fit.alpha),
+        leave_one_out_error: Some(fit.leave_one_out_error),
+        fit: fit.attribution,
+    })
 }
 
-/// Banzhaf values: the slopes of the least-squares fit of y by X with an intercept, over coalitions drawn uniformly.
+/// A datamodel (Ilyas et al. 2022) with absolute penalty::
 ///
-/// Over all coalitions these are the means of v(S + i) - v(S) over all S (Hammer & Holzman 1992).
+///     min over a, beta of  |y - a - X beta|^2 / (2 m) + alpha |beta|_1
+///
+/// by coordinate descent; alpha by 5-fold cross-validation, as scikit-learn's `LassoCV` does.
+///
+/// Args:
+///     masks: 0/1 array ``[m, n]``.
+///     utilities: ``[m]``.
+///     alphas: penalties to choose from; scikit-learn's grid of 100 when None.
+///     level: confidence level of the intervals: percentiles of refits on resampled rows, of the shrunk coefficients.
+///     bootstrap: resamples; 0 for no intervals.
+///     seed: of the bootstrap.
+#[pyfunction]
+#[pyo3(signature = (masks, utilities, *, alphas=None, level=0.95, bootstrap=1000, seed=0))]
+pub fn lasso(
+    py: Python<'_>,
+    masks: &Bound<'_, PyAny>,
+    utilities: &Bound<'_, PyAny>,
+    alphas: Option<&Bound<'_, PyAny>>,
+    level: f64,
+    bootstrap: usize,
+    seed: u64,
+) -> PyResult<Attribution> {
+    let table = table(&coalitions(masks)?, &vector(utilities, "utilities")?)?;
+    let alphas = alphas.map_or(Ok(Vec::new()), |alphas| vector(alphas, "alphas"))?;
+    let bootstrap = resampling(bootstrap, seed);
+    let estimator = Lasso { alphas, level, bootstrap, ..Lasso::default() };
+    Ok(py.detach(|| estimator.fit(&table)).map_err(value_error)?.into())
+}
+
+/// Banzhaf values: the means of v(S + i) - v(S) over all S, from coalitions drawn uniformly.
+///
+/// By least squares, they are the slopes of the fit of y by X with an intercept (Hammer & Holzman 1992). By maximum sample reuse
+/// (Wang & Jia 2023), they are::
+///
+///     beta_i = mean of y over the rows with i - mean of y over the rows without i
 ///
 /// Args:
 ///     masks: 0/1 array ``[m, n]``; the empty and the full coalition are rows like any other.
 ///     utilities: ``[m]``.
-///     level: confidence level of the intervals (HC3 sandwich, Student's t).
+///     sample_reuse: whether by maximum sample reuse.
+///     level: confidence level of the intervals.
 #[pyfunction]
-#[pyo3(signature = (masks, utilities, *, level=0.95))]
+#[pyo3(signature = (masks, utilities, *, sample_reuse=false, level=0.95))]
 pub fn banzhaf(
     py: Python<'_>,
     masks: &Bound<'_, PyAny>,
     utilities: &Bound<'_, PyAny>,
+    sample_reuse: bool,
     level: f64,
 ) -> PyResult<Attribution> {
     let table = table(&coalitions(masks)?, &vector(utilities, "utilities")?)?;
-    Ok(py.detach(|| Banzhaf { level }.fit(&table)).map_err(value_error)?.into())
+    let fit = py.detach(|| match sample_reuse {
+        true => banzhaf_sample_reuse(&table, level),
+        false => Banzhaf { level }.fit(&table),
+    });
+    Ok(fit.map_err(value_error)?.into())
+}
+
+/// Any estimator by its name, from draws of a distribution in their order.
+///
+/// ==============================  ======================================================================================
+/// "kernel_shap"                   Shapley values, as `shapley`; weighs rows as the distribution asks
+/// "kernel_shap_size_adjusted"     the same after taking out what coalitions of one size have in common
+/// "permutation"                   Shapley values by permutation sampling
+/// "sample_reuse"                  Shapley values by maximum sample reuse
+/// "regression_adjusted"           the same, adjusted by a linear surrogate (Witter, Liu & Musco 2025)
+/// "tree_adjusted"                 the same, adjusted by boosted trees
+/// "beta_shapley"                  Beta-Shapley values (Kwon & Zou 2022)
+/// "banzhaf"                       Banzhaf values by least squares
+/// "banzhaf_sample_reuse"          Banzhaf values by maximum sample reuse
+/// "datamodel", "lasso"            regressions with squared and absolute penalty
+/// "leave_one_out", "add_one_in"   v(all) - v(all without i); v({i}) - v(none)
+/// "exact_shapley"                 Shapley values from all 2^n coalitions
+/// "exact_banzhaf"                 Banzhaf values from all 2^n coalitions
+/// ==============================  ======================================================================================
+///
+/// Args:
+///     estimator: one of these.
+///     masks: 0/1 array ``[m, n]`` as `draw` gave them.
+///     utilities: ``[m]``.
+///     full: v(all), one or several runs.
+///     none: v(none), likewise.
+///     distribution: where the masks are from; what suits the estimator best when None. See `draw`.
+///     beta: alpha and beta of "beta_shapley"; (16, 1) when None, which looks at small coalitions first.
+///     level: confidence level of intervals.
+///     bootstrap: resamples, where the estimator has a bootstrap; 0 for none.
+///     seed: of the bootstrap.
+///
+/// Raises:
+///     ValueError: for an estimator that does not take draws of this distribution, too, saying which it takes.
+#[pyfunction]
+#[pyo3(signature = (estimator, masks, utilities, full, none, *, distribution=None, beta=None, level=0.95, bootstrap=1000, seed=0))]
+#[allow(clippy::too_many_arguments)]
+pub fn fit(
+    py: Python<'_>,
+    estimator: &str,
+    masks: &Bound<'_, PyAny>,
+    utilities: &Bound<'_, PyAny>,
+    full: &Bound<'_, PyAny>,
+    none: &Bound<'_, PyAny>,
+    distribution: Option<&str>,
+    beta: Option<(f64, f64)>,
+    level: f64,
+    bootstrap: usize,
+    seed: u64,
+) -> PyResult<Attribution> {
+    let estimator: Estimator = estimator.parse().map_err(value_error)?;
+    let distribution = match distribution {
+        Some(name) => distribution_of(name, None)?,
+        None => estimator.usual_distribution(),
+    };
+    let observations = observations(masks, utilities, full, none)?;
+    let mut settings =
+        FitSettings { level, bootstrap: resampling(bootstrap, seed), ..FitSettings::default() };
+    if let Some((alpha, beta)) = beta {
+        settings.beta_shapley_alpha = alpha;
+        settings.beta_shapley_beta = beta;
+    }
+    let fit = py.detach(|| attribution_lds::fit(estimator, &observations, distribution, &settings));
+    Ok(fit.map_err(value_error)?.into())
 }
 
 /// LOO scores: v(all) - v(all without i).
@@ -171,4 +283,9 @@ fn observations(
 ) -> PyResult<Observations> {
     let table = table(&coalitions(masks)?, &vector(utilities, "utilities")?)?;
     Observations::new(table, vector(full, "full")?, vector(none, "none")?).map_err(value_error)
+}
+
+/// No resamples, no bootstrap.
+fn resampling(resamples: usize, seed: u64) -> Option<Bootstrap> {
+    (resamples > 0).then_some(Bootstrap { resamples, seed })
 }

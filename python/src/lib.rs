@@ -19,7 +19,9 @@ fn _tribute(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<scores::NoiseCeiling>()?;
     module.add_function(wrap_pyfunction!(estimators::shapley, module)?)?;
     module.add_function(wrap_pyfunction!(estimators::datamodel, module)?)?;
+    module.add_function(wrap_pyfunction!(estimators::lasso, module)?)?;
     module.add_function(wrap_pyfunction!(estimators::banzhaf, module)?)?;
+    module.add_function(wrap_pyfunction!(estimators::fit, module)?)?;
     module.add_function(wrap_pyfunction!(estimators::leave_one_out, module)?)?;
     module.add_function(wrap_pyfunction!(estimators::add_one_in, module)?)?;
     module.add_function(wrap_pyfunction!(exact::exact_shapley, module)?)?;

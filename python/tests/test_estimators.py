@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import LassoCV, LinearRegression, RidgeCV
 
 import tribute
 
@@ -105,6 +105,51 @@ def test_banzhaf_is_least_squares_with_hc3(game):
     exact = tribute.exact_banzhaf(game.utility(game.every))
     every = tribute.banzhaf(game.every, game.utility(game.every))
     np.testing.assert_allclose(every.values, exact, atol=1e-12)
+
+
+def test_banzhaf_by_sample_reuse_is_a_difference_of_means(game):
+    masks, utilities = observed(game, "uniform", 70)
+    ours = tribute.banzhaf(masks, utilities, sample_reuse=True)
+    expected = [utilities[masks[:, i]].mean() - utilities[~masks[:, i]].mean() for i in range(game.n)]
+    np.testing.assert_allclose(ours.values, expected, atol=1e-12)
+
+
+def test_lasso_is_lasso_cv(game):
+    masks, utilities = observed(game, "datamodel", 60)
+    ours = tribute.lasso(masks, utilities, bootstrap=0)
+    theirs = LassoCV(cv=5, tol=1e-10, max_iter=100_000).fit(masks.astype(float), utilities)
+    assert ours.alpha == pytest.approx(theirs.alpha_, rel=1e-9)
+    np.testing.assert_allclose(ours.values, theirs.coef_, atol=1e-6)
+    assert ours.intervals is None
+
+
+ESTIMATORS = [
+    "kernel_shap",
+    "kernel_shap_size_adjusted",
+    "permutation",
+    "sample_reuse",
+    "regression_adjusted",
+    "tree_adjusted",
+    "exact_shapley",
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("distribution", ["leverage_paired", "permutation_antithetic"])
+def test_every_shapley_estimator_finds_the_values(game, shapley_by_permutations, estimator, distribution):
+    masks = tribute.draw(distribution, game.n, 1000, seed=1)
+    ends = game.utility(game.every[[0, -1]])
+    arguments = (estimator, masks, game.utility(masks), ends[1], ends[0])
+    accepted = estimator == "exact_shapley" or (estimator == "permutation") == (distribution[0] == "p")
+    if not accepted:
+        with pytest.raises(ValueError, match="does not estimate from"):
+            tribute.fit(*arguments, distribution=distribution)
+        return
+    fit = tribute.fit(*arguments, distribution=distribution, bootstrap=0)
+    assert fit.estimator == estimator
+    np.testing.assert_allclose(fit.values, shapley_by_permutations, atol=0.3)
+    with pytest.raises(ValueError, match="is no estimator.*tree_adjusted"):
+        tribute.fit("kernelshap", *arguments[1:])
 
 
 def test_one_out_and_one_in(game):

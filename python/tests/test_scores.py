@@ -87,7 +87,7 @@ def test_draws_follow_their_distributions():
     np.testing.assert_array_equal(np.sort(tribute.draw("add_one_in", n, n), axis=0)[-1], np.ones(n))
     assert tribute.draw("shapley", n, 0).shape == (0, n)
     np.testing.assert_array_equal(tribute.draw("shapley", n, 5), tribute.draw("shapley", n, 9)[:5])
-    with pytest.raises(ValueError, match='"shapley"'):
+    with pytest.raises(ValueError, match="even"):
         tribute.draw("even", n, 1)
     with pytest.raises(ValueError, match="alpha"):
         tribute.draw("datamodel", n, 1, alpha=0.0)

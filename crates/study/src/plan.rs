@@ -1,6 +1,6 @@
 //! Which runs a study needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use removal::{Coalition, RemovalDistribution, unique_draws};
 use streams::Streams;
@@ -92,24 +92,16 @@ pub enum Draws {
     Baseline,
 }
 
-/// How often a study of `n` contributors draws each coalition, test coalitions among them.
+/// The coalitions that a study of `n` contributors draws, in order, repeats and test coalitions among them.
 ///
 /// # Errors
 /// If the distribution does not fit the number of contributors.
-pub fn draw_counts(
-    config: &StudyConfig,
-    n: usize,
-    draws: Draws,
-) -> Result<BTreeMap<Coalition, u32>, StudyError> {
+pub fn drawn_coalitions(config: &StudyConfig, n: usize, draws: Draws) -> Result<Vec<Coalition>, StudyError> {
     let (name, count) = match draws {
         Draws::Scores => (TRAINING_DRAWS, config.coalitions.count),
         Draws::Baseline => (BASELINE_DRAWS, config.evaluation.retrain_coalitions),
     };
-    let mut counts = BTreeMap::new();
-    for coalition in draw_many(config, n, name, count)? {
-        *counts.entry(coalition).or_default() += 1;
-    }
-    Ok(counts)
+    draw_many(config, n, name, count)
 }
 
 /// The repetitions that test coalitions are retrained with: 1, 2, ..., all different from the full model's.

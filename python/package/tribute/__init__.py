@@ -4,7 +4,8 @@ A game is n contributors and a utility v(S) of each coalition S of them. Masks a
 utilities are ``[m]``.
 
 ===========================  =====================================================================
-who contributed how much?    `shapley`, `datamodel`, `banzhaf`, `leave_one_out`, `add_one_in`
+who contributed how much?    `shapley`, `datamodel`, `lasso`, `banzhaf`, `leave_one_out`, `add_one_in`,
+                             and `fit` with any estimator by name
 small games, exactly         `exact_shapley`, `exact_banzhaf`
 do scores predict?           `lds`, `lds_difference`, `noise_ceiling`, `spearman`
 which coalitions to try?     `draw`
@@ -23,6 +24,8 @@ from ._tribute import (
     draw,
     exact_banzhaf,
     exact_shapley,
+    fit,
+    lasso,
     lds,
     lds_difference,
     leave_one_out,
@@ -43,6 +46,8 @@ __all__ = [
     "draw",
     "exact_banzhaf",
     "exact_shapley",
+    "fit",
+    "lasso",
     "lds",
     "lds_difference",
     "leave_one_out",

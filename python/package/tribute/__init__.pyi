@@ -6,6 +6,36 @@ from numpy.typing import ArrayLike, NDArray
 
 __version__: str
 
+_Distribution = Literal[
+    "shapley",
+    "shapley_paired",
+    "leverage",
+    "leverage_paired",
+    "permutation",
+    "permutation_antithetic",
+    "datamodel",
+    "uniform",
+    "loo",
+    "add_one_in",
+]
+_Estimator = Literal[
+    "kernel_shap",
+    "kernel_shap_size_adjusted",
+    "permutation",
+    "sample_reuse",
+    "regression_adjusted",
+    "tree_adjusted",
+    "beta_shapley",
+    "banzhaf",
+    "banzhaf_sample_reuse",
+    "datamodel",
+    "lasso",
+    "leave_one_out",
+    "add_one_in",
+    "exact_shapley",
+    "exact_banzhaf",
+]
+
 class Attribution:
     @property
     def estimator(self) -> str: ...
@@ -98,7 +128,31 @@ def shapley(
 def datamodel(
     masks: ArrayLike, utilities: ArrayLike, *, alphas: Sequence[float] | NDArray[np.float64] | None = None
 ) -> Attribution: ...
-def banzhaf(masks: ArrayLike, utilities: ArrayLike, *, level: float = 0.95) -> Attribution: ...
+def lasso(
+    masks: ArrayLike,
+    utilities: ArrayLike,
+    *,
+    alphas: Sequence[float] | NDArray[np.float64] | None = None,
+    level: float = 0.95,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Attribution: ...
+def banzhaf(
+    masks: ArrayLike, utilities: ArrayLike, *, sample_reuse: bool = False, level: float = 0.95
+) -> Attribution: ...
+def fit(
+    estimator: _Estimator,
+    masks: ArrayLike,
+    utilities: ArrayLike,
+    full: ArrayLike,
+    none: ArrayLike,
+    *,
+    distribution: _Distribution | None = None,
+    beta: tuple[float, float] | None = None,
+    level: float = 0.95,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Attribution: ...
 def leave_one_out(
     masks: ArrayLike, utilities: ArrayLike, full: ArrayLike, none: ArrayLike = 0.0, *, level: float = 0.95
 ) -> Attribution: ...
@@ -131,7 +185,7 @@ def noise_ceiling(
 ) -> NoiseCeiling: ...
 def spearman(predicted: ArrayLike, utilities: ArrayLike) -> float: ...
 def draw(
-    distribution: Literal["shapley", "datamodel", "uniform", "loo", "add_one_in"],
+    distribution: _Distribution,
     contributors: int,
     count: int,
     *,
