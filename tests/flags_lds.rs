@@ -225,6 +225,26 @@ fn classes_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn images_by_the_ten_thousand_need_classes() {
+    let n = 20_001;
+    let line = |method: &str, distribution: &str, seed: usize| {
+        let (inside, outside): (Vec<usize>, Vec<usize>) =
+            (0..n).partition(|image| (image * (seed + 3)) % 7 < 3);
+        json!({
+            "method": method, "removal_dist": distribution, "removal_seed": seed, "exp_name": "x", "is": seed as f64,
+            "remaining_idx": inside, "removed_idx": outside,
+        })
+    };
+    let lines = (0..6)
+        .map(|seed| if seed < 3 { line("gd", "uniform", seed) } else { line("retrain", "datamodel", seed) });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.jsonl");
+    fs::write(&path, lines.map(|line| line.to_string() + "\n").collect::<String>()).unwrap();
+    let path = path.display().to_string();
+    run(LDS, ["--train_db", &path]).refused(2, &["20001 contributors", "--by-class", "banzhaf_sample_reuse"]);
+}
+
+#[test]
 fn missing_endpoints_and_too_few_tests_are_said() {
     let [train, test, classes] = ["train.jsonl", "test.jsonl", "classes.txt"].map(fixture);
     let usual = [

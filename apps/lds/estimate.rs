@@ -10,6 +10,10 @@ use terminal::usage;
 use crate::arguments::Arguments;
 use crate::evidence::Evidence;
 
+/// Contributors beyond which n x n matrices (3.2 GB each) do not fit most machines. Data sets of tens of thousands of images, none
+/// of them grouped, are beyond it.
+const LARGEST_REGRESSION: usize = 20_000;
+
 /// An estimator and what its draws come from.
 #[derive(Debug, Clone)]
 pub struct Estimation {
@@ -41,6 +45,15 @@ impl Estimation {
                 "`{estimator}` does not estimate from coalitions of the distribution {distribution}; choose another --estimator \
                  (`{}` suits them), or other records with --removal-dist",
                 fitting(distribution)
+            )));
+        }
+        if evidence.n > LARGEST_REGRESSION && solves_equations(estimator) {
+            return Err(usage(format!(
+                "{} contributors are too many for `{estimator}`, which solves equations with {:.0} GB in each matrix: make classes \
+                 the contributors with --by-class, or take an --estimator that averages (sample_reuse, permutation, \
+                 banzhaf_sample_reuse, loo, aoi)",
+                evidence.n,
+                8e-9 * (evidence.n as f64).powi(2)
             )));
         }
         let settings = FitSettings {
@@ -96,6 +109,18 @@ fn usual_estimator(distribution: RemovalDistribution, reference: bool) -> Estima
         _ if reference => Estimator::KernelShap,
         _ => Estimator::KernelShapSizeAdjusted,
     }
+}
+
+/// Whether an estimator works with n x n matrices.
+fn solves_equations(estimator: Estimator) -> bool {
+    !matches!(
+        estimator,
+        Estimator::SampleReuse
+            | Estimator::Permutation
+            | Estimator::BanzhafSampleReuse
+            | Estimator::LeaveOneOut
+            | Estimator::AddOneIn
+    )
 }
 
 /// An estimator by its name, in either spelling.

@@ -184,7 +184,9 @@ impl KnownDataset {
 
 /// A word that names none of the data sets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is no known data set: there are cifar, cifar2, cifar20, cifar100, celeba, mnist and fashion-mnist")]
+#[error(
+    "{word:?} is no known data set: there are cifar, cifar2, cifar20, cifar100, celeba, mnist and fashion-mnist"
+)]
 pub struct UnknownDataset {
     /// The word.
     pub word: String,
