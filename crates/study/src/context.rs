@@ -102,6 +102,12 @@ impl Context {
         Streams::new(self.config.seed).child("repetition", repetition)
     }
 
+    /// The streams of training: data order, noise and timesteps.
+    pub(crate) fn training_streams(&self, repetition: u64) -> Streams {
+        let seed = self.config.train.seed.unwrap_or(self.config.seed);
+        Streams::new(seed).child("repetition", repetition)
+    }
+
     /// A freshly initialised network of the full architecture.
     ///
     /// # Errors
@@ -117,7 +123,7 @@ impl Context {
     /// If the coalition has no images.
     pub fn batches(&self, coalition: &Coalition, repetition: u64) -> Result<Batches, StudyError> {
         let view = self.split.train.restricted_to(coalition)?;
-        Ok(view.batches(self.streams(repetition).child("batches", 0), self.config.data.horizontal_flip)?)
+        Ok(view.batches(self.training_streams(repetition).child("batches", 0), self.config.data.horizontal_flip)?)
     }
 
     /// The study's samples of a model with averaged weights.

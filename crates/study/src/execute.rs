@@ -16,7 +16,7 @@ use crate::layout::StudyDir;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
 use crate::samples::write_sheet;
-use crate::unlearning::{Wanted, coalition_model};
+use crate::unlearning::{Goal, Wanted, coalition_model};
 
 /// Steps `trainer` to `steps`, showing progress; saves to `checkpoint` at a cadence, at the end and when stopped.
 ///
@@ -25,14 +25,18 @@ use crate::unlearning::{Wanted, coalition_model};
 pub(crate) fn train_to<M: Denoiser>(
     trainer: &mut Trainer<M>,
     batches: &data::Batches,
-    steps: u64,
+    goal: &Goal<'_>,
     checkpoint: Option<(&Path, u64)>,
-    label: &str,
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
-    let mut bar = progress.begin(Task { label: label.to_owned(), total: steps, unit: Unit::Steps });
+    let Goal { steps, metrics, .. } = *goal;
+    let mut bar =
+        progress.begin(Task { label: goal.label.to_owned(), total: goal.last, unit: Unit::Steps });
     let mut smooth: Option<f32> = None;
     let mut watch = |report: &StepReport| {
+        if let Some(metrics) = metrics {
+            metrics.on_step(report);
+        }
         let loss = smooth.map_or(report.loss, |s| 0.98 * s + 0.02 * report.loss);
         smooth = Some(loss);
         bar.advance(report.step, &format!("loss {loss:.4}  {:.0} images/s", report.images_per_second));
@@ -47,6 +51,9 @@ pub(crate) fn train_to<M: Denoiser>(
         let outcome = trainer.step_to(batches, target, &mut watch)?;
         if let Some((dir, _)) = checkpoint {
             trainer.save(dir)?;
+        }
+        if let Some(metrics) = metrics {
+            metrics.check()?;
         }
         match outcome {
             Outcome::Stopped { .. } => return Err(StudyError::Stopped),

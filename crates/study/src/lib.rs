@@ -31,6 +31,7 @@ mod scores;
 mod stages;
 mod status;
 mod study;
+mod training_log;
 mod unlearning;
 mod work;
 
@@ -39,7 +40,7 @@ pub use compare::{CompareConfig, compare_study};
 pub use config::{
     CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, MeasuresConfig,
     ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig,
-    UnlearnConfig,
+    TrainLog, UnlearnConfig,
 };
 pub use context::Context;
 pub use driver::Workers;
@@ -48,7 +49,7 @@ pub use layout::StudyDir;
 pub use matching::{
     SettingDifference, differences_from_study, planned_runs, run_settings, setting_differences,
 };
-pub use models::{TrainedModel, fine_tune_pruned, train_full_model, unlearned_model};
+pub use models::{TrainedModel, fine_tune_pruned, train_from, train_full_model, unlearned_model};
 pub use plan::{Draws, drawn_coalitions};
 pub use progress::{Progress, Silent, Task, TaskProgress, Unit};
 pub use pruning::{

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use diffusion_core::UNet2DModel;
-use diffusion_core::model_folder::{model_hash, read_config};
+use diffusion_core::model_folder::{self, model_hash, read_config};
 use diffusion_core::training::{CheckpointState, Trainer, checkpoint_exists};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::Method;
 
+use crate::config::TrainConfig;
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::progress::Progress;
 use crate::pruning::prune_weights;
 use crate::runs::{Run, pruned_key};
+use crate::samples::write_sheet;
+use crate::training_log::{Metrics, log_folder};
 use crate::unlearning::{Goal, Wanted, advance, coalition_model};
 
 /// A finished model with its averaged weights.
@@ -52,15 +55,105 @@ pub fn train_full_model(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
+    let everybody = Coalition::full(context.contributors());
+    train_from(context, &everybody, None, folder, progress)
+}
+
+/// Trains on a coalition's images by the study's `[train]`, from fresh weights or those of `start`, and leaves what
+/// `[train.log]` says beside the model.
+///
+/// # Errors
+/// As [`full_model`]; a coalition without images; a start of another architecture.
+pub fn train_from(
+    context: &Context,
+    images: &Coalition,
+    start: Option<&UNet2DModel>,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainedModel, StudyError> {
     let config = &context.config.train;
-    let trainer = Trainer::new(
-        context.fresh_model(0)?,
+    let mut identity = BTreeMap::from([("data".to_owned(), context.data_hash.clone())]);
+    if !images.is_full() {
+        identity.insert("coalition".to_owned(), images.to_string());
+    }
+    let model = match start {
+        None => context.fresh_model(0)?,
+        Some(start) => {
+            identity.insert("parent".to_owned(), model_hash(start.config(), &start.state_dict()?));
+            start.clone()
+        }
+    };
+    let mut trainer = Trainer::new(
+        model,
         config.optimization.clone(),
         context.schedule.clone(),
-        context.streams(0).child("training", 0),
-    )?;
-    let trainer = trainer.with_identity(BTreeMap::from([("data".to_owned(), context.data_hash.clone())]));
-    finish(context, trainer, folder, config.steps, "train the full model", progress)
+        context.training_streams(0).child("training", 0),
+    )?
+    .with_identity(identity);
+    let kept = log_folder(folder);
+    if checkpoint_exists(folder) {
+        trainer = trainer.restore(folder)?;
+    } else if config.log.null_model {
+        let fresh = trainer.ema_model()?;
+        model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?)?;
+    }
+    let metrics =
+        (config.log.every > 0).then(|| Metrics::open(&kept, config.log.every, trainer.step())).transpose()?;
+    loop {
+        let goal = Goal {
+            folder: Some(folder),
+            steps: next_pause(config, trainer.step()),
+            last: config.steps,
+            images,
+            repetition: 0,
+            label: "train the full model",
+            metrics: metrics.as_ref(),
+        };
+        trainer = advance(context, trainer, &goal, progress)?;
+        keep(context, &trainer, folder, &kept, progress)?;
+        if trainer.step() >= config.steps {
+            break;
+        }
+    }
+    let model = trainer.ema_model()?;
+    let hash = model_hash(model.config(), &model.state_dict()?);
+    Ok(TrainedModel { model, hash, seconds: trainer.elapsed_seconds() })
+}
+
+/// The step after `step` at which something is kept: the end, or a multiple of a cadence.
+fn next_pause(config: &TrainConfig, step: u64) -> u64 {
+    let checkpoints = if config.log.keep_checkpoints { config.checkpoint_every } else { 0 };
+    let cadences = [config.log.sample_every, checkpoints].into_iter().filter(|&every| every > 0);
+    cadences.map(|every| (step / every + 1) * every).chain([config.steps]).min().unwrap_or(config.steps)
+}
+
+/// Keeps pictures and checkpoints whose time has come.
+fn keep(
+    context: &Context,
+    trainer: &Trainer<UNet2DModel>,
+    folder: &Path,
+    kept: &Path,
+    progress: &dyn Progress,
+) -> Result<(), StudyError> {
+    let config = &context.config.train;
+    let step = trainer.step();
+    let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == config.steps);
+    if due(config.log.sample_every) {
+        let path = kept.join("samples").join(format!("{step:07}.png"));
+        if !path.is_file() {
+            let samples = context.sample(&trainer.ema_model()?, 0, "train the full model", progress)?;
+            let parent = kept.join("samples");
+            std::fs::create_dir_all(&parent).map_err(StudyError::io("create", &parent))?;
+            write_sheet(&path, &samples)?;
+        }
+    }
+    if config.log.keep_checkpoints && due(config.checkpoint_every) {
+        let path = kept.join("checkpoints").join(format!("{step:07}"));
+        if !checkpoint_exists(&path) && checkpoint_exists(folder) {
+            trainer.save(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The pruned full model, fine-tuned on everybody's images; loaded if finished.
@@ -116,7 +209,7 @@ pub fn fine_tune_pruned(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
-    let streams: Streams = context.streams(0).child("fine-tuning", 0);
+    let streams: Streams = context.training_streams(0).child("fine-tuning", 0);
     let settings = context.config.fine_tune_optimization().clone();
     let trainer = Trainer::new(pruned, settings, context.schedule.clone(), streams)?;
     let trainer = trainer.with_identity(BTreeMap::from([
@@ -158,7 +251,7 @@ fn finish(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let everybody = Coalition::full(context.contributors());
-    let goal = Goal { folder: Some(folder), steps, images: &everybody, repetition: 0, label };
+    let goal = Goal { folder: Some(folder), steps, last: steps, images: &everybody, repetition: 0, label, metrics: None };
     let trainer = advance(context, trainer, &goal, progress)?;
     let model = trainer.ema_model()?;
     let hash = model_hash(model.config(), &model.state_dict()?);

@@ -138,6 +138,9 @@ impl Run {
             )?
             .setting("diffusion", &config.diffusion)?;
         key = measuring_settings(settings, key)?;
+        if let Some(seed) = config.train.seed.filter(|_| self.recipe != Recipe::Null) {
+            key = key.seed("training", seed);
+        }
         match &self.recipe {
             Recipe::Null => key = key.setting("model", settings.unet)?,
             Recipe::Retrain { .. } => {
@@ -202,8 +205,11 @@ fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, Stud
 /// The key of the pruned and fine-tuned model; it has no record, the key names its folder.
 pub(crate) fn pruned_key(parent: &str, settings: &RunSettings<'_>, n: usize) -> Result<RunKey, StudyError> {
     let config = settings.config;
-    Ok(RunKey::new("prune_fine_tune", Coalition::full(n))
-        .seed("study", config.seed)
+    let mut key = RunKey::new("prune_fine_tune", Coalition::full(n)).seed("study", config.seed);
+    if let Some(seed) = config.train.seed {
+        key = key.seed("training", seed);
+    }
+    Ok(key
         .parent(parent)
         .setting("format", &RUN_FORMAT)?
         .setting("prune", &config.prune)?

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::train_to;
 use crate::progress::{Progress, Task, Unit};
+use crate::training_log::Metrics;
 
 /// Whose model, and from what.
 pub(crate) struct Wanted<'a> {
@@ -38,17 +39,21 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct Goal<'a> {
     /// Where its checkpoints are kept, if anywhere.
     pub folder: Option<&'a Path>,
-    /// Steps in all.
+    /// Steps to bring it to.
     pub steps: u64,
+    /// Steps in all, for progress and checks.
+    pub last: u64,
     /// Whose images it is trained on.
     pub images: &'a Coalition,
     /// Which independent repetition.
     pub repetition: u64,
     /// What progress is shown under.
     pub label: &'a str,
+    /// Takes note of each step.
+    pub metrics: Option<&'a Metrics>,
 }
 
-/// Brings a trainer to its last step, from the checkpoint in the folder if there is one.
+/// Brings a trainer to its goal, from the checkpoint in the folder if there is one.
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); a checkpoint of something else, or beyond
@@ -59,21 +64,22 @@ pub(crate) fn advance<M: Denoiser>(
     goal: &Goal<'_>,
     progress: &dyn Progress,
 ) -> Result<Trainer<M>, StudyError> {
-    if let Some(folder) = goal.folder.filter(|folder| checkpoint_exists(folder)) {
+    // A trainer on its way is at its newest checkpoint already.
+    if let Some(folder) = goal.folder.filter(|folder| trainer.step() == 0 && checkpoint_exists(folder)) {
         trainer = trainer.restore(folder)?;
-        if trainer.step() > goal.steps {
+        if trainer.step() > goal.last {
             return Err(StudyError::Diffusion(DiffusionError::CheckpointMismatch {
                 path: folder.to_owned(),
                 key: "steps".to_owned(),
                 saved: trainer.step().to_string(),
-                current: goal.steps.to_string(),
+                current: goal.last.to_string(),
             }));
         }
     }
     if trainer.step() < goal.steps {
         let batches = context.batches(goal.images, goal.repetition)?;
         let checkpoint = goal.folder.map(|folder| (folder, context.config.train.checkpoint_every));
-        train_to(&mut trainer, &batches, goal.steps, checkpoint, goal.label, progress)?;
+        train_to(&mut trainer, &batches, goal, checkpoint, progress)?;
     } else if let Some(folder) = goal.folder.filter(|folder| !checkpoint_exists(folder)) {
         // Nothing to train: the folder holds the start.
         trainer.save(folder)?;
@@ -103,7 +109,7 @@ pub(crate) fn coalition_model(
                 trainer
             };
             let goal =
-                Goal { folder, steps, images: &images, repetition: wanted.repetition, label: wanted.label };
+                Goal { folder, steps, last: steps, images: &images, repetition: wanted.repetition, label: wanted.label, metrics: None };
             let trainer = advance(context, trainer, &goal, progress)?;
             Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
         }
@@ -138,7 +144,7 @@ fn trainer_of(
         }
     };
     let streams = match wanted.method {
-        Method::PruneFineTune => context.streams(0).child("fine-tuning", 0),
+        Method::PruneFineTune => context.training_streams(0).child("fine-tuning", 0),
         _ => training_streams(context, wanted),
     };
     let fresh = || Ok(context.fresh_model(wanted.repetition)?);
@@ -148,7 +154,7 @@ fn trainer_of(
 }
 
 fn training_streams(context: &Context, wanted: &Wanted<'_>) -> Streams {
-    context.streams(wanted.repetition).child("training", 0)
+    context.training_streams(wanted.repetition).child("training", 0)
 }
 
 /// One jump; an interrupted one begins anew.
@@ -221,9 +227,11 @@ fn adapters(
     let goal = Goal {
         folder,
         steps: config.unlearn.steps,
+        last: config.unlearn.steps,
         images: wanted.coalition,
         repetition: wanted.repetition,
         label: wanted.label,
+        metrics: None,
     };
     let trainer = advance(context, trainer, &goal, progress)?;
     let (averaged, seconds) = (trainer.ema_model()?, trainer.elapsed_seconds());

@@ -9,6 +9,7 @@ mod measures;
 mod model;
 mod overrides;
 mod preset;
+mod train_log;
 mod prune;
 mod training;
 
@@ -18,6 +19,7 @@ pub use measures::MeasuresConfig;
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;
 pub use preset::DatasetPreset;
+pub use train_log::TrainLog;
 pub use prune::PruneConfig;
 pub use training::{FineTuneConfig, TrainConfig, UnlearnConfig};
 

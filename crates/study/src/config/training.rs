@@ -6,7 +6,7 @@ use unlearn::{
     AscentSettings, InfluenceSettings, InfluenceVariant, LoraSettings, Method, MethodOn, ParentModel,
 };
 
-use super::require;
+use super::{TrainLog, require};
 use crate::error::StudyError;
 
 /// Training of the full model; retrained models use the same settings.
@@ -21,6 +21,12 @@ pub struct TrainConfig {
     /// Batch size, optimiser, clipping and EMA.
     #[serde(default)]
     pub optimization: TrainingConfig,
+    /// Seed of data order, noise and timesteps of every training; the study's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// What the full model's training leaves beside the model.
+    #[serde(default, skip_serializing_if = "TrainLog::is_empty")]
+    pub log: TrainLog,
 }
 
 fn default_checkpoint_every() -> u64 {
