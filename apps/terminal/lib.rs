@@ -13,6 +13,7 @@ mod session;
 mod spelling;
 mod stop;
 mod study_args;
+mod who;
 
 pub use bars::Bars;
 pub use compute::ComputeArgs;
@@ -22,3 +23,4 @@ pub use session::Session;
 pub use spelling::parse;
 pub use stop::StopFlag;
 pub use study_args::{LayerArgs, StudyArgs};
+pub use who::Who;

@@ -1,14 +1,26 @@
-//! `tribute-train`: trains the full model of a study into a model folder; an interrupted training continues.
+//! `tribute-train`: trains a model on everybody's images, or on a coalition's, into a model folder; an interrupted training
+//! continues.
+
+mod settings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use diffusion_core::UNet2DModel;
+use diffusion_core::model_folder::{self, model_hash};
+use ledger::append_jsonl;
+use removal::Coalition;
 use serde_json::json;
-use study::{Overrides, train_full_model};
-use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json};
+use settings::Settings;
+use study::{
+    Context, PrunedWeights, Recordable, TrainedModel, fine_tune_pruned, load_model, prune_weights,
+    record_model, train_from,
+};
+use terminal::{ComputeArgs, Session, StudyArgs, Who, main_with, parse, print_json, usage};
+use unlearn::Method;
 
-/// Train the full model of a study
+/// Train the full model of a study, or the model of a coalition
 #[derive(Parser)]
 #[command(name = "tribute-train", version)]
 struct Arguments {
@@ -17,24 +29,147 @@ struct Arguments {
     /// Model folder to write; an unfinished training in it continues
     #[arg(long, alias = "outdir")]
     out: PathBuf,
+    /// From fresh weights or those of --load, or prune the model of --load and fine-tune what is left
+    #[arg(long, value_enum, default_value_t = TrainMethod::Retrain)]
+    method: TrainMethod,
+    /// Model folder whose weights the training starts from
+    #[arg(long)]
+    load: Option<PathBuf>,
+    #[command(flatten)]
+    who: Who,
+    /// Leave out these contributors, by name or by number in the order of their names, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["coalition", "members", "draw", "removal_dist"])]
+    excluded_class: Vec<String>,
+    #[command(flatten)]
+    settings: Settings,
+    /// For latent models, which this version does not train
+    #[arg(long, hide = true)]
+    precompute_stage: Option<String>,
+    /// Sample from the model, measure it, and add one record to this JSONL file
+    #[arg(long)]
+    db: Option<PathBuf>,
+    /// Name of the experiment, kept in the record of --db
+    #[arg(long, requires = "db")]
+    exp_name: Option<String>,
     #[command(flatten)]
     compute: ComputeArgs,
 }
 
+/// `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TrainMethod {
+    /// Train by the study's [train]
+    Retrain,
+    /// Prune by the study's [prune], fine-tune by its [fine_tune]
+    #[value(name = "prune_fine_tune", alias = "prune-fine-tune")]
+    PruneFineTune,
+}
+
 fn main() -> ExitCode {
     let arguments: Arguments = parse();
-    main_with(|| {
-        arguments.compute.in_threads(|| {
-            let session = Session::start(&arguments.compute)?;
-            let context = arguments.study.open(&session, &Overrides::default())?;
-            let trained = train_full_model(&context, &arguments.out, &session.progress)?;
-            print_json(&json!({
-                "model": arguments.out,
-                "hash": trained.hash,
-                "steps": context.config.train.steps,
-                "parameters": trained.model.parameter_count(),
-                "seconds": trained.seconds,
-            }))
-        })
-    })
+    main_with(|| arguments.compute.in_threads(|| run(&arguments)))
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.precompute_stage.is_some() {
+        return Err(usage(
+            "--precompute-stage is for latent models, which this version does not train: leave it out, images are trained on as \
+             pixels",
+        ));
+    }
+    let session = Session::start(&arguments.compute)?;
+    let fine_tunes = arguments.method == TrainMethod::PruneFineTune;
+    let context = arguments.study.open(&session, &arguments.settings.overrides(fine_tunes))?;
+    let images = arguments.images(&context)?;
+    let start = arguments.load.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
+    let (trained, method) = match (arguments.method, &start) {
+        (TrainMethod::Retrain, start) => {
+            let trained = train_from(&context, &images, start.as_ref(), &arguments.out, &session.progress)?;
+            (trained, Method::Retrain)
+        }
+        (TrainMethod::PruneFineTune, None) => {
+            return Err(usage("--method prune_fine_tune prunes a trained model: give it with --load"));
+        }
+        (TrainMethod::PruneFineTune, Some(_)) if !images.is_full() => {
+            return Err(usage("--method prune_fine_tune is trained on everybody's images: leave nobody out"));
+        }
+        (TrainMethod::PruneFineTune, Some(full)) => {
+            (arguments.prune_and_fine_tune(&session, &context, full)?, Method::PruneFineTune)
+        }
+    };
+    let mut told = json!({
+        "model": arguments.out,
+        "hash": trained.hash,
+        "steps": if fine_tunes { context.config.fine_tune.steps } else { context.config.train.steps },
+        "parameters": trained.model.parameter_count(),
+        "coalition": images,
+        "seconds": trained.seconds,
+    });
+    if let Some(db) = &arguments.db {
+        let mut further = Vec::new();
+        if let Some(name) = &arguments.exp_name {
+            further.push(("exp_name", json!(name)));
+        }
+        if let (TrainMethod::Retrain, Some(start)) = (arguments.method, &start) {
+            further.push(("load", json!(model_hash(start.config(), &start.state_dict()?))));
+        }
+        let what = Recordable {
+            model: &trained.model,
+            method,
+            coalition: &images,
+            repetition: 0,
+            parent: start.as_ref(),
+            seconds: trained.seconds,
+            local: None,
+            settings: &further,
+        };
+        let (record, _) = record_model(&context, &what, &session.progress)?;
+        told["run"] = json!(record.id());
+        told["behaviors"] = json!(record.behaviors);
+        told["added"] = json!(append_jsonl(db, &record)?);
+    }
+    print_json(&told)
+}
+
+impl Arguments {
+    /// Whose images are trained on.
+    fn images(&self, context: &Context) -> anyhow::Result<Coalition> {
+        let n = context.contributors();
+        if self.excluded_class.is_empty() {
+            return Ok(self.who.coalition(context)?.unwrap_or_else(|| Coalition::full(n)));
+        }
+        let mut excluded = Vec::new();
+        for word in &self.excluded_class {
+            let named = context.dataset.contributors().iter().position(|one| one.name == *word);
+            let index = named.or_else(|| word.parse().ok().filter(|&index| index < n)).ok_or_else(|| {
+                usage(format!(
+                    "--excluded-class {word}: no contributor has this name, and numbers are 0 to {}",
+                    n - 1
+                ))
+            })?;
+            excluded.push(index);
+        }
+        let excluded = Coalition::from_members(n, excluded).map_err(study::StudyError::from)?;
+        Ok(excluded.complement())
+    }
+
+    fn prune_and_fine_tune(
+        &self,
+        session: &Session,
+        context: &Context,
+        full: &UNet2DModel,
+    ) -> anyhow::Result<TrainedModel> {
+        let weights = full.state_dict()?;
+        let parent = model_hash(full.config(), &weights);
+        let network = if diffusion_core::training::checkpoint_exists(&self.out) {
+            // The checkpoint has the channels that were kept; which ones are need not be found again.
+            let (config, weights) = model_folder::read(&self.out)?;
+            UNet2DModel::from_state_dict(&config, &weights, &context.device)?
+        } else {
+            let PrunedWeights { pruned, .. } =
+                prune_weights(context, full.config(), &weights, &session.progress)?;
+            UNet2DModel::from_state_dict(&pruned.config, &pruned.weights, &context.device)?
+        };
+        Ok(fine_tune_pruned(context, network, &parent, &self.out, &session.progress)?)
+    }
 }

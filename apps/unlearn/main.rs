@@ -1,7 +1,6 @@
 //! `tribute-unlearn`: the model of a coalition.
 
 mod settings;
-mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +11,8 @@ use removal::Coalition;
 use serde_json::json;
 use settings::{Settings, check_parent};
 use study::{Recordable, load_model, load_trained_model, record_model, unlearned_model, write_samples};
-use terminal::{ComputeArgs, Session, StudyArgs, main_with, parse, print_json, usage};
+use terminal::{ComputeArgs, Session, StudyArgs, Who, main_with, parse, print_json, usage};
 use unlearn::Method;
-use who::Who;
 
 /// Make the model of a coalition by retraining or unlearning
 #[derive(Parser)]

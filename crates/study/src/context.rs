@@ -123,7 +123,10 @@ impl Context {
     /// If the coalition has no images.
     pub fn batches(&self, coalition: &Coalition, repetition: u64) -> Result<Batches, StudyError> {
         let view = self.split.train.restricted_to(coalition)?;
-        Ok(view.batches(self.training_streams(repetition).child("batches", 0), self.config.data.horizontal_flip)?)
+        Ok(view.batches(
+            self.training_streams(repetition).child("batches", 0),
+            self.config.data.horizontal_flip,
+        )?)
     }
 
     /// The study's samples of a model with averaged weights.

@@ -30,8 +30,7 @@ pub(crate) fn train_to<M: Denoiser>(
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
     let Goal { steps, metrics, .. } = *goal;
-    let mut bar =
-        progress.begin(Task { label: goal.label.to_owned(), total: goal.last, unit: Unit::Steps });
+    let mut bar = progress.begin(Task { label: goal.label.to_owned(), total: goal.last, unit: Unit::Steps });
     let mut smooth: Option<f32> = None;
     let mut watch = |report: &StepReport| {
         if let Some(metrics) = metrics {

@@ -39,8 +39,8 @@ pub use baseline_scores::{MethodScores, baseline_scores};
 pub use compare::{CompareConfig, compare_study};
 pub use config::{
     CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, MeasuresConfig,
-    ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig,
-    TrainLog, UnlearnConfig,
+    ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, TrainLog,
+    UnlearnConfig,
 };
 pub use context::Context;
 pub use driver::Workers;

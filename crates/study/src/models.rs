@@ -251,7 +251,15 @@ fn finish(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let everybody = Coalition::full(context.contributors());
-    let goal = Goal { folder: Some(folder), steps, last: steps, images: &everybody, repetition: 0, label, metrics: None };
+    let goal = Goal {
+        folder: Some(folder),
+        steps,
+        last: steps,
+        images: &everybody,
+        repetition: 0,
+        label,
+        metrics: None,
+    };
     let trainer = advance(context, trainer, &goal, progress)?;
     let model = trainer.ema_model()?;
     let hash = model_hash(model.config(), &model.state_dict()?);

@@ -108,8 +108,15 @@ pub(crate) fn coalition_model(
             } else {
                 trainer
             };
-            let goal =
-                Goal { folder, steps, last: steps, images: &images, repetition: wanted.repetition, label: wanted.label, metrics: None };
+            let goal = Goal {
+                folder,
+                steps,
+                last: steps,
+                images: &images,
+                repetition: wanted.repetition,
+                label: wanted.label,
+                metrics: None,
+            };
             let trainer = advance(context, trainer, &goal, progress)?;
             Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
         }

@@ -75,8 +75,11 @@ fn read(path: &Path, files: &[PathBuf], pickled: bool, hundred: bool) -> Result<
         };
         Row { line: 0, fields }
     });
-    let columns: &[&str] =
-        if hundred { &["contributor", "label", "superclass", "index"] } else { &["contributor", "label", "index"] };
+    let columns: &[&str] = if hundred {
+        &["contributor", "label", "superclass", "index"]
+    } else {
+        &["contributor", "label", "index"]
+    };
     let table = Table {
         path: path.to_owned(),
         columns: columns.iter().map(|&name| name.to_owned()).collect(),
@@ -118,7 +121,8 @@ fn parse_pickle(bytes: &[u8], hundred: bool, images: &mut Images) -> Result<(), 
     }
     let count = pixels.len() / PIXELS;
     let labels = |key: &str, classes| -> Result<Vec<usize>, String> {
-        let labels = pickle.integers(key).ok_or_else(|| format!("it has no `{key}` that is a list of integers"))?;
+        let labels =
+            pickle.integers(key).ok_or_else(|| format!("it has no `{key}` that is a list of integers"))?;
         if labels.len() != count {
             return Err(format!("`{key}` has {} entries for {count} images", labels.len()));
         }

@@ -48,11 +48,12 @@ fn array(mut reader: impl Read) -> Result<Idx, String> {
     if !(1..=4).contains(&axes) {
         return Err(format!("it has {axes} axes; 1 to 4 are possible"));
     }
-    let shape = (0..axes).map(|_| Ok(u32::from_be_bytes(word()?) as usize)).collect::<Result<Vec<_>, String>>()?;
+    let shape =
+        (0..axes).map(|_| Ok(u32::from_be_bytes(word()?) as usize)).collect::<Result<Vec<_>, String>>()?;
     let size = shape.iter().try_fold(1u64, |size, &side| size.checked_mul(side as u64));
-    let size = size.filter(|&size| size <= MAX_BYTES).ok_or_else(|| {
-        format!("its header announces an array of {shape:?}, more than {MAX_BYTES} bytes")
-    })?;
+    let size = size
+        .filter(|&size| size <= MAX_BYTES)
+        .ok_or_else(|| format!("its header announces an array of {shape:?}, more than {MAX_BYTES} bytes"))?;
     // Not allocated by the header's word: a short file must not cost the memory of a long one.
     let mut bytes = Vec::new();
     reader.take(size + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
@@ -93,7 +94,10 @@ mod tests {
     #[test]
     fn refuses_what_does_not_add_up() {
         assert!(message(&header(&[u32::MAX; 4])).contains("announces an array of"));
-        assert!(message(&header(&[1 << 30])).contains("announces 1073741824 bytes ([1073741824]), but there are 0"));
+        assert!(
+            message(&header(&[1 << 30]))
+                .contains("announces 1073741824 bytes ([1073741824]), but there are 0")
+        );
         assert!(message(&[header(&[1]), vec![1, 2]].concat()).contains("but there are more"));
         assert!(message(b"\0\0\x0d\x01").contains("type 0x0d"));
         assert!(message(b"\0\0\x08\x09").contains("9 axes"));

@@ -64,7 +64,10 @@ fn open_idx(path: &Path, classes: &[&str]) -> Result<Option<(Table, Source)>, Da
         return Err(wrong("it holds no images".to_owned()));
     }
     let columns = ["contributor", "label", "index"].map(str::to_owned).to_vec();
-    Ok(Some((Table { path: path.to_owned(), columns, rows }, Source::Raw { bytes: images.bytes, planes: 1, size })))
+    Ok(Some((
+        Table { path: path.to_owned(), columns, rows },
+        Source::Raw { bytes: images.bytes, planes: 1, size },
+    )))
 }
 
 #[cfg(test)]

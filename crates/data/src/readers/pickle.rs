@@ -35,7 +35,11 @@ enum Value {
     Dict(Vec<(Id, Id)>),
     Global(Name),
     Dtype(Id),
-    Array { shape: Vec<usize>, item: usize, data: Option<Id> },
+    Array {
+        shape: Vec<usize>,
+        item: usize,
+        data: Option<Id>,
+    },
 }
 
 /// The values of a pickle.
@@ -68,12 +72,18 @@ impl<'a> Pickle<'a> {
     /// The value under a key of the outermost dictionary.
     fn entry(&self, key: &str) -> Option<Id> {
         let Value::Dict(entries) = self.get(self.root) else { return None };
-        entries.iter().rev().find(|(name, _)| self.text(*name) == Some(key.as_bytes())).map(|&(_, value)| value)
+        entries
+            .iter()
+            .rev()
+            .find(|(name, _)| self.text(*name) == Some(key.as_bytes()))
+            .map(|&(_, value)| value)
     }
 
     /// A matrix of bytes: its rows' length and its content.
     pub fn byte_matrix(&self, key: &str) -> Option<(usize, &[u8])> {
-        let Value::Array { shape, item: 1, data: Some(data) } = self.get(self.entry(key)?) else { return None };
+        let Value::Array { shape, item: 1, data: Some(data) } = self.get(self.entry(key)?) else {
+            return None;
+        };
         match shape[..] {
             [_, width] => Some((width, self.text(*data)?)),
             _ => None,
@@ -83,7 +93,10 @@ impl<'a> Pickle<'a> {
     /// A list of integers.
     pub fn integers(&self, key: &str) -> Option<Vec<i64>> {
         let Value::List(items) = self.get(self.entry(key)?) else { return None };
-        items.iter().map(|&item| if let Value::Int(value) = self.get(item) { Some(*value) } else { None }).collect()
+        items
+            .iter()
+            .map(|&item| if let Value::Int(value) = self.get(item) { Some(*value) } else { None })
+            .collect()
     }
 }
 
@@ -98,8 +111,14 @@ struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     fn run(bytes: &'a [u8]) -> Result<Pickle<'a>, String> {
-        let mut machine =
-            Self { bytes, at: 0, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        let mut machine = Self {
+            bytes,
+            at: 0,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+        };
         loop {
             let start = machine.at;
             let code = machine.byte().map_err(|_| "it ends before its STOP instruction".to_owned())?;
@@ -330,7 +349,8 @@ impl<'a> Machine<'a> {
             0x89 => self.push(Value::Int(0)),
             b'I' | b'L' => {
                 let line = self.line()?;
-                let number = line.trim_end_matches('L').parse().map_err(|_| format!("{line:?} is no number"))?;
+                let number =
+                    line.trim_end_matches('L').parse().map_err(|_| format!("{line:?} is no number"))?;
                 self.push(Value::Int(number))
             }
             b'K' => self.number(1).and_then(|n| self.push(Value::Int(n as i64))),
@@ -420,7 +440,9 @@ mod tests {
         assert!(message.contains("1152921504606846976 bytes are announced, but only 1 follow"), "{message}");
         assert!(Pickle::parse(b"\x80\x02}").unwrap_err().contains("STOP"));
         assert!(Pickle::parse(b"\x80\x05N.").unwrap_err().contains("protocol 5"));
-        assert!(Pickle::parse(b"a.").is_err() && Pickle::parse(b"t.").is_err() && Pickle::parse(b"(0.").is_err());
+        assert!(
+            Pickle::parse(b"a.").is_err() && Pickle::parse(b"t.").is_err() && Pickle::parse(b"(0.").is_err()
+        );
     }
 
     #[test]

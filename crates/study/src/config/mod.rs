@@ -9,8 +9,8 @@ mod measures;
 mod model;
 mod overrides;
 mod preset;
-mod train_log;
 mod prune;
+mod train_log;
 mod training;
 
 pub use data::DataConfig;
@@ -19,8 +19,8 @@ pub use measures::MeasuresConfig;
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;
 pub use preset::DatasetPreset;
-pub use train_log::TrainLog;
 pub use prune::PruneConfig;
+pub use train_log::TrainLog;
 pub use training::{FineTuneConfig, TrainConfig, UnlearnConfig};
 
 use std::path::{Path, PathBuf};

@@ -54,7 +54,9 @@ impl Metrics {
         let path = folder.join("metrics.csv");
         let mut kept = vec![HEADER.to_owned()];
         match fs::read_to_string(&path) {
-            Ok(text) => kept.extend(text.lines().skip(1).filter(|row| step_of(row) <= Some(step)).map(str::to_owned)),
+            Ok(text) => {
+                kept.extend(text.lines().skip(1).filter(|row| step_of(row) <= Some(step)).map(str::to_owned))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StudyError::io("read", &path)(error)),
         }
@@ -79,8 +81,7 @@ impl Metrics {
         let row = format!("{step},{loss},{grad_norm},{images_per_second:.1}\n");
         let scalars =
             [("loss", loss), ("gradient norm", grad_norm), ("images per second", images_per_second as f32)];
-        let written =
-            open.csv.write_all(row.as_bytes()).and_then(|()| open.events.scalars(step, &scalars));
+        let written = open.csv.write_all(row.as_bytes()).and_then(|()| open.events.scalars(step, &scalars));
         open.failed = written.err();
     }
 
@@ -89,7 +90,11 @@ impl Metrics {
     /// # Errors
     /// The first that could not.
     pub fn check(&self) -> Result<(), StudyError> {
-        self.open.borrow_mut().failed.take().map_or(Ok(()), |error| Err(StudyError::io("write", &self.csv)(error)))
+        self.open
+            .borrow_mut()
+            .failed
+            .take()
+            .map_or(Ok(()), |error| Err(StudyError::io("write", &self.csv)(error)))
     }
 }
 

@@ -3,7 +3,8 @@
 use clap::{Args, ValueEnum};
 use removal::{Coalition, RemovalDistribution};
 use study::{Context, StudyError, training_draw};
-use terminal::usage;
+
+use crate::exit::usage;
 
 /// `--removal-dist`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
