@@ -152,6 +152,9 @@ fn main() -> Result<(), AttributionError> {
             })
         })
         .collect();
-    println!("{}", json!({ "contributors": N, "budgets": BUDGETS, "seeds": SEEDS, "games": games, "series": series }));
+    println!(
+        "{}",
+        json!({ "contributors": N, "budgets": BUDGETS, "seeds": SEEDS, "games": games, "series": series })
+    );
     Ok(())
 }
