@@ -57,11 +57,6 @@ pub enum IntervalMethod {
     Welch,
     /// Student t around a mean over independent draws, pairs of draws or permutations.
     Sampling,
-    /// Student t around the estimate, with the variance from multiplier (wild) resamples of the residuals.
-    Multiplier {
-        /// Number of resamples.
-        resamples: usize,
-    },
 }
 
 /// One interval for each contributor.

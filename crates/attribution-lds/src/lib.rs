@@ -7,6 +7,7 @@
 //! | question | answer |
 //! | --- | --- |
 //! | who contributed how much, how surely? | [`fit`] with any [`Estimator`]: [`KernelShap`], [`PermutationSampling`] and [`SampleReuse`] (Shapley and other [`Semivalue`]s), [`Banzhaf`], [`Datamodel`], [`Lasso`], [`leave_one_out`], [`add_one_in`]; [`exact_shapley`] for n <= 20 |
+//! | and with thousands of contributors? | [`LargeGame`]: Shapley and Banzhaf values in megabytes and seconds |
 //! | do the scores predict retrained models? | [`lds()`], against [`noise_ceiling`] |
 //! | do they predict what removing contributors does? | [`counterfactual_removals`], [`relative_change`] |
 //! | would other draws give the same ranks? | [`split_half`], and the intervals of each [`Attribution`] |
@@ -30,6 +31,7 @@
 
 mod attribution;
 mod banzhaf;
+mod bits;
 mod bootstrap;
 mod ceiling;
 mod compute;
@@ -41,6 +43,7 @@ mod estimator;
 mod exact;
 mod game;
 mod interval;
+mod large;
 mod lasso;
 mod lds;
 mod least_squares;
@@ -74,6 +77,7 @@ pub use estimator::{Estimator, FitSettings, fit};
 pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
 pub use game::{FnGame, Game};
 pub use interval::{Bootstrap, Interval, IntervalMethod, Intervals};
+pub use large::{LargeFit, LargeGame};
 pub use lasso::Lasso;
 pub use lds::{Bootstrapped, Lds, LdsSettings, lds, mean_lds};
 pub use marginal::{add_one_in, leave_one_out};

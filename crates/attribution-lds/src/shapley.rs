@@ -29,6 +29,20 @@ pub enum Weighting {
     UniformSizes,
 }
 
+impl Weighting {
+    /// The weight of a row by its coalition's size, 0..=n; those of sizes 0 and n mean nothing.
+    pub(crate) fn by_size(self, n: usize) -> Result<Vec<f64>, AttributionError> {
+        Ok(match self {
+            Weighting::AsDrawn => vec![1.0; n + 1],
+            Weighting::ShapleyKernel => kernel_weights(n)?,
+            Weighting::UniformSizes => {
+                // Relative to the largest, which is size 1.
+                (0..=n).map(|size| (n - 1) as f64 / (size * (n - size)).max(1) as f64).collect()
+            }
+        })
+    }
+}
+
 /// Kernel SHAP with the efficiency constraint, and its confidence intervals.
 ///
 /// With rows X `[m, n]` (0/1), utilities y, `A = X'X/m` and `b = X'(y - v0)/m`, the values are
@@ -273,14 +287,7 @@ impl Problem {
         if rows.is_empty() {
             return Err(AttributionError::NothingBetween { rows: all.len() });
         }
-        let kernel = match weighting {
-            Weighting::AsDrawn => vec![1.0; n + 1],
-            Weighting::ShapleyKernel => kernel_weights(n)?,
-            Weighting::UniformSizes => {
-                // Relative to the largest, which is size 1.
-                (0..=n).map(|size| (n - 1) as f64 / (size * (n - size)).max(1) as f64).collect()
-            }
-        };
+        let kernel = weighting.by_size(n)?;
         let weights = rows.iter().map(|row| f64::from(row.times()) * kernel[row.coalition().len()]).collect();
         let coalitions: std::collections::BTreeSet<_> = rows.iter().map(|row| row.coalition()).collect();
         let pairs = pairs(&rows);
