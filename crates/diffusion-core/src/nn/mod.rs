@@ -7,11 +7,13 @@ mod group_norm;
 mod layer_calls;
 mod linear;
 pub mod ops;
+mod precision;
 
 pub use conv2d::Conv2d;
 pub use group_norm::GroupNorm;
 pub use layer_calls::{LayerCall, record_layer_calls};
 pub use linear::Linear;
+pub use precision::{MixedPrecision, with_precision};
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};

@@ -5,14 +5,18 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::ops::PadMode;
 
-/// Cross-correlation of `x` `[batch, in, height, width]` with `weight` `[out, in, k, k]`, plus `bias` `[out]`.
+use super::precision::rounded;
+
+/// Cross-correlation of `x` `[batch, in, height, width]` with `weight` `[out, in, k, k]`, plus `bias` `[out]`;
+/// in training, in its [`MixedPrecision`](super::MixedPrecision).
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize) -> Tensor<4> {
-    kernels::conv2d(x, weight, Some(bias), stride, padding)
+    rounded(kernels::conv2d(rounded(x), rounded(weight), Some(rounded(bias)), stride, padding))
 }
 
-/// `x W^T + b` for `x` `[rows, in]`, `weight` `[out, in]` and `bias` `[out]`.
+/// `x W^T + b` for `x` `[rows, in]`, `weight` `[out, in]` and `bias` `[out]`; in training, in its
+/// [`MixedPrecision`](super::MixedPrecision).
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
-    kernels::linear(x, weight, Some(bias))
+    rounded(kernels::linear(rounded(x), rounded(weight), Some(rounded(bias))))
 }
 
 /// `x / (1 + exp(-x))`

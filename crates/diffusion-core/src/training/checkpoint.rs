@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use streams::Streams;
 
 use super::config::TrainingConfig;
+use super::loss_scaler::LossScaler;
 use super::trainer::Trainer;
 use crate::DiffusionError;
 use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
@@ -52,6 +53,9 @@ pub struct CheckpointState {
     pub elapsed_seconds: f64,
     /// Updates of the average.
     pub ema_updates: u64,
+    /// The loss's factor, in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scaler: Option<LossScaler>,
     /// SHA-256 of `settings` as JSON with sorted keys and no spaces, in lower-case hexadecimal.
     pub settings_hash: String,
     /// Everything that fixes the run besides the images: `training`, `schedule`, `seed`, `identity`.
@@ -140,6 +144,7 @@ impl<M: Denoiser> Trainer<M> {
             .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
         self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
+        self.loss_scaler = state.loss_scaler.or(self.loss_scaler);
         Ok(self)
     }
 
@@ -177,6 +182,7 @@ impl<M: Denoiser> Trainer<M> {
             step: self.step,
             elapsed_seconds: self.elapsed_seconds,
             ema_updates: self.ema.updates(),
+            loss_scaler: self.loss_scaler,
             settings_hash: hash_of_json(&settings),
             settings,
             files,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DiffusionError;
 use crate::ema::EmaConfig;
+use crate::nn::MixedPrecision;
 use crate::optim::OptimizerConfig;
 
 /// Which way the loss is driven.
@@ -47,6 +48,9 @@ pub struct TrainingConfig {
     pub objective: Objective,
     /// A loss above this counts as exploded and stops the run. An untrained network's is about 1.
     pub max_loss: f32,
+    /// The type that layers with weights round their numbers to.
+    #[serde(skip_serializing_if = "MixedPrecision::is_no")]
+    pub mixed_precision: MixedPrecision,
 }
 
 impl Default for TrainingConfig {
@@ -59,6 +63,7 @@ impl Default for TrainingConfig {
             ema: EmaConfig::default(),
             objective: Objective::Descend,
             max_loss: 1e3,
+            mixed_precision: MixedPrecision::No,
         }
     }
 }

@@ -10,13 +10,16 @@
 mod batch;
 mod checkpoint;
 mod config;
+mod loss_scaler;
 mod observer;
 mod timesteps;
 mod trainer;
 
+pub use crate::nn::MixedPrecision;
 pub use batch::noise_loss;
 pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_exists};
 pub use config::{Objective, TrainingConfig};
+pub use loss_scaler::LossScaler;
 pub use observer::{Observer, Silent, StepReport};
 pub use timesteps::antithetic_timesteps;
 pub use trainer::{Outcome, Trainer};

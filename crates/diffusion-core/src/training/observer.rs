@@ -10,7 +10,10 @@ pub struct StepReport {
     /// Mean squared error of the predicted noise over the step's images, before the update.
     pub loss: f32,
     /// Common norm of the gradients before clipping.
+    /// Not finite in a step that was [skipped](Self::skipped).
     pub grad_norm: f32,
+    /// Whether the gradients overflowed half precision, so that the loss's factor was halved and nothing was updated.
+    pub skipped: bool,
     /// Images trained on in a second of this step.
     pub images_per_second: f64,
 }

@@ -10,10 +10,12 @@ use streams::Streams;
 
 use super::batch::NoisyBatch;
 use super::config::TrainingConfig;
+use super::loss_scaler::LossScaler;
 use super::observer::{Observer, StepReport};
 use crate::DiffusionError;
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
+use crate::nn::with_precision;
 use crate::optim::{Optimizer, clip_coefficient, squared_norm};
 use crate::parameters::{module_device, take_flat_gradients, to_vec};
 use crate::schedule::NoiseSchedule;
@@ -47,6 +49,8 @@ pub struct Trainer<M: Denoiser> {
     pub(super) identity: BTreeMap<String, String>,
     pub(super) step: u64,
     pub(super) elapsed_seconds: f64,
+    /// In half precision only.
+    pub(super) loss_scaler: Option<LossScaler>,
 }
 
 impl<M: Denoiser> Trainer<M> {
@@ -54,7 +58,8 @@ impl<M: Denoiser> Trainer<M> {
     /// are initial ones, else fine-tuning. The model may be on a device with or without autodiff.
     ///
     /// # Errors
-    /// [`DiffusionError::Setting`] for settings out of range or a model without parameters.
+    /// [`DiffusionError::Setting`] for settings out of range, a model without parameters, or a device without the numbers
+    /// of [`mixed_precision`](TrainingConfig::mixed_precision).
     pub fn new(
         model: M,
         config: TrainingConfig,
@@ -62,6 +67,8 @@ impl<M: Denoiser> Trainer<M> {
         streams: Streams,
     ) -> Result<Self, DiffusionError> {
         config.validate()?;
+        config.mixed_precision.require_on(&module_device(&model)?)?;
+        let loss_scaler = config.mixed_precision.scales_loss().then(LossScaler::default);
         let model = if module_device(&model)?.is_autodiff() { model } else { model.train() };
         let optimizer = Optimizer::new(config.optimizer.clone(), &model)?
             .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
@@ -76,6 +83,7 @@ impl<M: Denoiser> Trainer<M> {
             identity: BTreeMap::new(),
             step: 0,
             elapsed_seconds: 0.0,
+            loss_scaler,
         })
     }
 
@@ -102,6 +110,11 @@ impl<M: Denoiser> Trainer<M> {
     /// Seconds spent in steps, those before a resume included.
     pub fn elapsed_seconds(&self) -> f64 {
         self.elapsed_seconds
+    }
+
+    /// The factor of the loss, in half precision.
+    pub fn loss_scaler(&self) -> Option<LossScaler> {
+        self.loss_scaler
     }
 
     /// The model as trained so far, on the autodiff device.
@@ -168,15 +181,24 @@ impl<M: Denoiser> Trainer<M> {
     fn one_step(&mut self, source: &dyn BatchSource) -> Result<StepReport, DiffusionError> {
         let start = Instant::now();
         let (gradients, loss, images) = self.gradients(source)?;
-        let (loss, grad_norm) = read_loss_and_norm(loss, &gradients)?;
+        let (loss, scaled_norm) = read_loss_and_norm(loss, &gradients)?;
+        let scale = self.loss_scale();
+        let grad_norm = scaled_norm / scale;
+        // Only while a smaller factor could help; after that, it is the gradients that have left the range.
+        let skipped = !grad_norm.is_finite() && self.loss_scaler.is_some_and(|scaler| scaler.can_shrink());
         for (what, value, limit) in
             [("loss", loss, self.config.max_loss), ("gradient norm", grad_norm, f32::MAX)]
         {
-            if value.is_nan() || value > limit {
+            if (value.is_nan() || value > limit) && !(skipped && what == "gradient norm") {
                 return Err(DiffusionError::Diverged { step: self.step, what, value });
             }
         }
-        self.update(gradients, clip_coefficient(grad_norm, self.config.max_grad_norm))?;
+        if !skipped {
+            self.update(gradients, clip_coefficient(grad_norm, self.config.max_grad_norm) / scale)?;
+        }
+        if let Some(scaler) = &mut self.loss_scaler {
+            scaler.after_step(skipped);
+        }
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         self.elapsed_seconds += seconds;
@@ -184,11 +206,17 @@ impl<M: Denoiser> Trainer<M> {
             step: self.step,
             loss,
             grad_norm,
+            skipped,
             images_per_second: images as f64 / seconds.max(1e-9),
         })
     }
 
-    /// The gradients of the step's loss, the loss itself `[1]`, and the number of images, over all micro-batches.
+    /// What the loss is multiplied by for the backward pass, and the gradients are divided by.
+    fn loss_scale(&self) -> f32 {
+        self.loss_scaler.map_or(1.0, |scaler| scaler.scale)
+    }
+
+    /// The gradients of the step's loss times [`loss_scale`](Self::loss_scale), the loss itself `[1]`, and the number of images, over all micro-batches.
     ///
     /// The step's batch is drawn whole; micro-batch j of k is its j-th slice of
     /// [`batch_size`](TrainingConfig::batch_size) images, so that k slices of B / k images have the gradients of one
@@ -212,8 +240,10 @@ impl<M: Denoiser> Trainer<M> {
             }
             let share = slice.len() as f32 / images as f32;
             let number = self.step * parts as u64 + part as u64;
-            let loss = batch.loss(model, slice, &self.streams, number)?;
-            let mut gradients = loss.clone().mul_scalar(self.config.objective.sign() * share).backward();
+            let precision = self.config.mixed_precision;
+            let loss = with_precision(precision, || batch.loss(model, slice, &self.streams, number))?;
+            let factor = self.config.objective.sign() * share * self.loss_scale();
+            let mut gradients = loss.clone().mul_scalar(factor).backward();
             let gradients = take_flat_gradients(model, &mut gradients);
             let loss = loss.without_autodiff().mul_scalar(share);
             sum = Some(match sum {

@@ -3,10 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use burn::module::{Module, Param};
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use data::{BatchSource, DataError, ImageBatch};
+use diffusion_core::nn::ops::conv2d;
 use diffusion_core::{Denoiser, DiffusionError};
 use serde_json::{Value, json};
 use streams::{Streams, standard_normal};
@@ -58,7 +57,7 @@ impl Layer {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        conv2d(x, self.weight.val(), Some(self.bias.val()), ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+        conv2d(x, self.weight.val(), self.bias.val(), 1, 1)
     }
 }
 
