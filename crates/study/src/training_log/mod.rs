@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn report(step: u64) -> StepReport {
-        StepReport { step, loss: 0.25, grad_norm: 1.5, images_per_second: 100.0 }
+        StepReport { step, loss: 0.25, grad_norm: 1.5, skipped: false, images_per_second: 100.0 }
     }
 
     #[test]
