@@ -90,11 +90,9 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
         let can = |distribution| can_draw(distribution, arguments.datamodel_alpha, coalition);
         !coalition.is_full() && arguments.removal_dist.is_none_or(can)
     };
-    let distribution = arguments.removal_dist.or(drawn
-        .is_some()
-        .then(|| study.as_ref())
-        .flatten()
-        .map(|s| s.coalitions.distribution));
+    let distribution = arguments
+        .removal_dist
+        .or(study.as_ref().filter(|_| drawn.is_some()).map(|study| study.coalitions.distribution));
     let train = in_order_of_draws(own.iter().filter(possible), drawn.as_deref(), distribution);
     if train.is_empty() {
         return Err(usage(format!(
