@@ -1,6 +1,6 @@
 //! Datamodels: ridge regression of the utility on who is in.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::{Attribution, Diagnostics};
@@ -68,8 +68,8 @@ impl Datamodel {
         }
         let regression = CenteredRegression::new(table)?;
         let spectrum = Spectrum::new(&regression);
-        let errors =
-            self.alphas.iter().map(|&alpha| (alpha, spectrum.leave_one_out_error(&regression, alpha)));
+        let errors = spectrum.leave_one_out_errors(&regression, &self.alphas);
+        let errors = self.alphas.iter().copied().zip(errors);
         let best = errors.min_by(|(_, one), (_, two)| one.total_cmp(two));
         let (alpha, leave_one_out_error) =
             best.ok_or_else(|| AttributionError::Empty { what: "ridge penalties (alphas)".into() })?;
@@ -154,18 +154,24 @@ impl Spectrum {
         self.vectors.dot(&(&self.cross / &(&self.eigenvalues + alpha)))
     }
 
-    pub(crate) fn leave_one_out_error(&self, regression: &CenteredRegression, alpha: f64) -> f64 {
+    /// The mean squared leave-one-out error of each penalty, from two products for all of them.
+    pub(crate) fn leave_one_out_errors(&self, regression: &CenteredRegression, alphas: &[f64]) -> Vec<f64> {
         let weights = &regression.design.weights;
         let total = weights.sum();
-        let shrunk = 1.0 / (&self.eigenvalues + alpha);
-        let fitted = self.rows.dot(&(&self.cross * &shrunk));
-        let mut sum = 0.0;
-        for (place, row) in self.rows.outer_iter().enumerate() {
-            let spread: f64 = row.iter().zip(&shrunk).map(|(entry, shrunk)| entry * entry * shrunk).sum();
-            let leverage = weights[place] * (1.0 / total + spread);
-            sum += weights[place] * ((regression.targets[place] - fitted[place]) / (1.0 - leverage)).powi(2);
-        }
-        sum / total
+        let penalties = ArrayView1::from(alphas).insert_axis(Axis(0));
+        let shrunk = 1.0 / (&self.eigenvalues.view().insert_axis(Axis(1)) + &penalties);
+        let fitted = self.rows.dot(&(&shrunk * &self.cross.view().insert_axis(Axis(1))));
+        // x'(Z'WZ + alpha)^-1 x of each row.
+        let spread = self.rows.mapv(|entry| entry * entry).dot(&shrunk);
+        let error = |(fitted, spread): (ArrayView1<f64>, ArrayView1<f64>)| {
+            let rows = fitted.into_iter().zip(spread).zip(weights).zip(&regression.targets);
+            let errors = rows.map(|(((fitted, spread), weight), target)| {
+                let leverage = weight * (1.0 / total + spread);
+                weight * ((target - fitted) / (1.0 - leverage)).powi(2)
+            });
+            errors.sum::<f64>() / total
+        };
+        fitted.columns().into_iter().zip(spread.columns()).map(error).collect()
     }
 }
 

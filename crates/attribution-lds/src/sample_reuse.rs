@@ -338,8 +338,8 @@ fn size_function(n: usize, rows: &[&UtilityRow], targets: &[f64], weights: &[f64
 fn best_ridge(regression: &CenteredRegression) -> Vec<f64> {
     let spectrum = Spectrum::new(regression);
     let scale = spectrum.mean_eigenvalue().max(f64::MIN_POSITIVE);
-    let alphas = (0..17).map(|step| scale * 10f64.powf(-6.0 + 0.5 * f64::from(step)));
-    let errors = alphas.map(|alpha| (alpha, spectrum.leave_one_out_error(regression, alpha)));
+    let alphas: Vec<f64> = (0..17).map(|step| scale * 10f64.powf(-6.0 + 0.5 * f64::from(step))).collect();
+    let errors = alphas.iter().copied().zip(spectrum.leave_one_out_errors(regression, &alphas));
     // There always are 17 candidates; errors that are not numbers (a row alone) lose.
     let best = errors.min_by(|(_, one), (_, two)| one.total_cmp(two)).map_or(scale, |(alpha, _)| alpha);
     spectrum.coefficients(best).to_vec()
