@@ -98,6 +98,27 @@ pub enum DiffusionError {
         shape: Vec<usize>,
     },
 
+    /// An optimiser's file and its settings differ in bits.
+    #[error(
+        "{origin} holds {saved}-bit optimiser states, but the settings ask for {wanted} bits: \
+         set optimizer.bits = {saved}, or train anew"
+    )]
+    OptimizerBits {
+        /// The file.
+        origin: String,
+        /// Bits in the file.
+        saved: u8,
+        /// Bits by the settings.
+        wanted: u8,
+    },
+
+    /// The processes of a data-parallel training lost each other.
+    #[error("data-parallel training stopped: {reason}")]
+    Ranks {
+        /// Which rank failed, and how.
+        reason: String,
+    },
+
     /// Something is wrong with the content of a file.
     #[error("{}: {source}", path.display())]
     InFile {

@@ -5,7 +5,9 @@ mod support;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use diffusion_core::ema::{Ema, EmaConfig};
-use diffusion_core::optim::{Optimizer, OptimizerConfig, clip_coefficient, squared_norm};
+use diffusion_core::optim::{
+    DynamicMap, Optimizer, OptimizerConfig, StateBits, clip_coefficient, squared_norm,
+};
 use diffusion_core::parameters::{state_dict_of, take_flat_gradients, with_state_dict};
 use diffusion_core::{DiffusionError, StateDict, TensorF32};
 use serde_json::Value;
@@ -226,4 +228,132 @@ fn averages_are_those_of_diffusers() {
             floats(&step["parameter"])
         );
     }
+}
+
+/// Two rows of which the first is long enough for 8 bits.
+#[derive(Module, Debug)]
+struct Rows {
+    long: Param<Tensor<1>>,
+    short: Param<Tensor<1>>,
+}
+
+impl Rows {
+    fn new(long: Vec<f32>) -> Self {
+        let device = Device::flex().autodiff();
+        let count = long.len();
+        Self {
+            long: Param::from_data(TensorData::new(long, [count]), &device),
+            short: Param::from_data(TensorData::new(vec![1.0f32; 3], [3]), &device),
+        }
+    }
+}
+
+fn eight_bit(block_size: usize) -> OptimizerConfig {
+    OptimizerConfig { bits: StateBits::Eight, block_size, ..OptimizerConfig::default() }
+}
+
+/// The generator of `generate_adam8bit.py`.
+fn numbers(seed: u32, count: usize) -> Vec<f32> {
+    let mut x = seed;
+    (0..count)
+        .map(|_| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let power = 10f64.powi(-(((x >> 5) % 7) as i32));
+            ((f64::from(x) / 2f64.powi(31) - 1.0) * power) as f32
+        })
+        .collect()
+}
+
+fn codes(value: &Value) -> Vec<u8> {
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u8).collect()
+}
+
+#[test]
+fn code_maps_and_codes_are_bitsandbytes() {
+    let fixture = fixture("optim/adam8bit.json");
+    for (map, key) in [(DynamicMap::signed(), "signed"), (DynamicMap::unsigned(), "unsigned")] {
+        for (ours, theirs) in map.values().iter().zip(floats(&fixture[key])) {
+            // One unit in the last place: torch's linspace may fuse a product and a sum.
+            assert!((ours - theirs).abs() <= 1.2e-7 * theirs.abs(), "{key}: {ours} {theirs}");
+        }
+    }
+    let ours = DynamicMap::signed().quantize(&numbers(3, 5000), 2048);
+    let differing = ours.codes.iter().zip(codes(&fixture["quantized_2048"])).filter(|(a, b)| **a != *b).count();
+    // Numbers in the middle between two values.
+    assert!(differing <= 3, "{differing}");
+}
+
+#[test]
+fn updates_with_8_bit_states_are_numpys() {
+    for run in fixture("optim/adam8bit.json")["runs"].as_array().unwrap() {
+        let kind = serde_json::from_value(run["kind"].clone()).unwrap();
+        let config = OptimizerConfig {
+            kind,
+            learning_rate: 1e-2,
+            weight_decay: 0.1,
+            ..eight_bit(run["block_size"].as_u64().unwrap() as usize)
+        };
+        let mut rows = Rows::new(numbers(7, 5000));
+        let mut optimizer = Optimizer::new(config, &rows).unwrap();
+        for step in 1..=6 {
+            let gradients = vec![Some(row(numbers(100 + step, 5000))), Some(row(vec![0.5, -0.5, 2.0]))];
+            rows = optimizer.step(rows, gradients, 1.0).unwrap();
+        }
+        let state = optimizer.to_safetensors().unwrap();
+        let file = safetensors::SafeTensors::deserialize(&state).unwrap();
+        // A last bit (a fused product and sum) can move a number that lies in the middle to the next code.
+        for (name, key) in [("exp_avg.long", "first"), ("exp_avg_sq.long", "second")] {
+            let ours = file.tensor(name).unwrap().data().to_vec();
+            let theirs = codes(&run[key]);
+            let differing = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+            let furthest = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(differing <= 10 && furthest <= 1, "{name}: {differing} codes differ, by {furthest}");
+        }
+        let ours = state_dict_of(&rows).unwrap();
+        let ours = ours.get("long").unwrap().data().iter().step_by(4);
+        let differences: Vec<f32> =
+            ours.zip(floats(&run["parameter"])).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).collect();
+        assert_eq!(differences.len(), 1250);
+        assert!(differences.iter().filter(|d| **d > 2e-6).count() <= 10, "{differences:?}");
+        assert!(differences.iter().all(|d| *d < 1e-2), "{differences:?}");
+    }
+}
+
+#[test]
+fn eight_bit_states_are_small_and_read_back_to_the_bit() {
+    let config = diffusion_core::UNet2DConfig {
+        layers_per_block: 2,
+        ..diffusion_core::UNet2DConfig::small(32, &[32, 64, 64])
+    };
+    let device = Device::flex().autodiff();
+    let model = diffusion_core::UNet2DModel::new(&config, &device, &streams::Streams::new(1)).unwrap();
+    let full = Optimizer::new(OptimizerConfig::default(), &model).unwrap().state_bytes();
+    assert_eq!(full, 8 * model.parameter_count());
+    for block_size in [256, 2048] {
+        let bytes = Optimizer::new(eight_bit(block_size), &model).unwrap().state_bytes();
+        let share = bytes as f64 / full as f64;
+        println!("{} parameters, blocks of {block_size}: {share:.4} of 32 bits", model.parameter_count());
+        assert!(share <= 0.28, "{share}");
+    }
+
+    let rows = Rows::new(numbers(7, 5000));
+    let mut optimizer = Optimizer::new(eight_bit(256), &rows).unwrap();
+    let gradients = vec![Some(row(numbers(1, 5000))), Some(row(vec![0.5, -0.5, 2.0]))];
+    let rows = optimizer.step(rows, gradients, 1.0).unwrap();
+    let bytes = optimizer.to_safetensors().unwrap();
+    assert!(bytes.len() < 2 * 5000 + 2000, "{}", bytes.len());
+    let again = Optimizer::from_safetensors(eight_bit(256), &rows, &bytes, "x").unwrap();
+    assert_eq!(again.to_safetensors().unwrap(), bytes);
+    assert_eq!(again.steps(), 1);
+
+    // The other bits, and other blocks, are refused.
+    let refused = |config, bytes: &[u8]| {
+        Optimizer::from_safetensors(config, &rows, bytes, "opt.safetensors").unwrap_err().to_string()
+    };
+    let error = refused(OptimizerConfig::default(), &bytes);
+    assert!(error.contains("opt.safetensors holds 8-bit") && error.contains("ask for 32"), "{error}");
+    let plain = Optimizer::new(OptimizerConfig::default(), &rows).unwrap().to_safetensors().unwrap();
+    let error = refused(eight_bit(256), &plain);
+    assert!(error.contains("32-bit") && error.contains("optimizer.bits = 32"), "{error}");
+    assert!(refused(eight_bit(2048), &bytes).contains("exp_avg_absmax.long"));
 }

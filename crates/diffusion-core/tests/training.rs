@@ -10,7 +10,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use data::BatchSource;
 use diffusion_core::DiffusionError;
-use diffusion_core::optim::{OptimizerConfig, OptimizerKind};
+use diffusion_core::optim::{OptimizerConfig, OptimizerKind, StateBits};
 use diffusion_core::parameters::state_dict_of;
 use diffusion_core::schedule::{NoiseSchedule, NoiseScheduleConfig};
 use diffusion_core::training::{
@@ -166,6 +166,37 @@ fn slices_of_a_batch_have_its_gradients() {
         assert!(difference < 1e-6 * largest.max(1.0), "{slices} slices: {difference} of {largest}");
         assert!((loss - whole_loss).abs() < 1e-6 * whole_loss, "{slices} slices: {loss} {whole_loss}");
     }
+}
+
+#[test]
+fn eight_bit_checkpoints_resume_to_the_bit_and_refuse_other_bits() {
+    // 64 channels, so that a convolution has more than the 4096 values from which on states are 8-bit.
+    let unet = || {
+        let config = diffusion_core::UNet2DConfig { layers_per_block: 1, ..diffusion_core::UNet2DConfig::small(8, &[24]) };
+        diffusion_core::UNet2DModel::new(&config, &Device::flex(), &Streams::new(3)).unwrap()
+    };
+    let with = |bits| TrainingConfig { optimizer: OptimizerConfig { bits, ..config().optimizer }, ..config() };
+    let start = || Trainer::new(unet(), with(StateBits::Eight), schedule(), Streams::new(5)).unwrap();
+    let everything = |trainer: &Trainer<diffusion_core::UNet2DModel>| {
+        (state_dict_of(trainer.model()).unwrap(), trainer.optimizer().to_safetensors().unwrap())
+    };
+    let mut straight = start();
+    straight.step_to(&IMAGES, 6, &mut Silent).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("model");
+    let mut first = start();
+    first.step_to(&IMAGES, 3, &mut Silent).unwrap();
+    first.save(&dir).unwrap();
+    let resume = |bits| Trainer::resume(&dir, unet(), with(bits), schedule(), Streams::new(5));
+    let mut second = resume(StateBits::Eight).unwrap();
+    second.step_to(&IMAGES, 6, &mut Silent).unwrap();
+    assert_eq!(everything(&second), everything(&straight));
+
+    let bytes = fs::read(dir.join("optimizer.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&bytes).contains("\"U8\""));
+    let error = resume(StateBits::ThirtyTwo).unwrap_err();
+    assert!(matches!(error, DiffusionError::OptimizerBits { saved: 8, wanted: 32, .. }), "{error}");
 }
 
 #[test]

@@ -12,10 +12,11 @@
 //! in PyTorch's order of operations (`torch.optim.adam._single_tensor_adam`), by [`kernels::adam_step`].
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use kernels::{AdamStep, AdamTensors, adam_step};
 
 use super::config::{OptimizerConfig, OptimizerKind};
+use super::quantized::State;
 use crate::DiffusionError;
 use crate::ema::{Ema, follow};
 use crate::parameters::{
@@ -37,16 +38,16 @@ pub struct Moments {
 pub struct Optimizer {
     config: OptimizerConfig,
     infos: Vec<ParameterInfo>,
-    moments: Vec<Option<Moments>>,
+    states: Vec<Option<State>>,
     /// Of each parameter's learning rate; empty if all are 1.
     learning_rate_scales: Vec<f64>,
     steps: u64,
 }
 
 /// Names in the state dict: `exp_avg.{parameter}`, `exp_avg_sq.{parameter}`, `step`.
-const FIRST: &str = "exp_avg.";
-const SECOND: &str = "exp_avg_sq.";
-const STEP: &str = "step";
+pub(super) const FIRST: &str = "exp_avg.";
+pub(super) const SECOND: &str = "exp_avg_sq.";
+pub(super) const STEP: &str = "step";
 
 impl Optimizer {
     /// An optimiser without history for the parameters of `module`.
@@ -57,11 +58,9 @@ impl Optimizer {
         config.validate()?;
         let infos = parameter_infos(module);
         // Zeros are allocated here rather than at the first gradient, so that a saved state always has every name.
-        let moments = flat_values(module)
-            .into_iter()
-            .map(|values| Some(Moments { first: values.zeros_like(), second: values.zeros_like() }))
-            .collect();
-        Ok(Self { config, infos, moments, learning_rate_scales: Vec::new(), steps: 0 })
+        let states =
+            flat_values(module).iter().map(|values| Some(State::zeros(&config, values))).collect();
+        Ok(Self { config, infos, states, learning_rate_scales: Vec::new(), steps: 0 })
     }
 
     /// This optimiser with the learning rate of each parameter multiplied by `scale(name)`: parameter groups of other
@@ -141,6 +140,16 @@ impl Optimizer {
         }))
     }
 
+    /// Bytes that the state takes: 8 a parameter in 32 bits, a little over 2 in 8 bits.
+    pub fn state_bytes(&self) -> usize {
+        self.states.iter().flatten().map(State::bytes).sum()
+    }
+
+    /// Each parameter with its state.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&ParameterInfo, &State)> {
+        self.infos.iter().zip(self.states.iter().flatten())
+    }
+
     /// Parameter `i` after the step, and its average (given with its decay) after that.
     fn move_one(
         &mut self,
@@ -151,9 +160,10 @@ impl Optimizer {
         average: Option<(Tensor<1>, f64)>,
     ) -> (Tensor<1>, Option<Tensor<1>>) {
         // Every parameter has moments from the start.
-        let Some(state) = self.moments[i].take() else {
+        let Some(state) = self.states[i].take() else {
             return (values, average.map(|(average, _)| average));
         };
+        let state = state.unpack(&self.config, &values.device());
         let update = self.scalars(scale);
         let update = AdamStep {
             learning_rate: update.learning_rate * self.learning_rate_scales.get(i).copied().unwrap_or(1.0),
@@ -167,7 +177,8 @@ impl Optimizer {
             average: average.map(|(average, _)| average),
         };
         let updated = adam_step(&update, tensors, gradient);
-        self.moments[i] = Some(Moments { first: updated.first_moment, second: updated.second_moment });
+        let moments = Moments { first: updated.first_moment, second: updated.second_moment };
+        self.states[i] = Some(State::pack(&self.config, moments));
         (updated.parameter, updated.average)
     }
 
@@ -200,16 +211,22 @@ impl Optimizer {
         ))
     }
 
-    /// The state as named arrays: `exp_avg.{name}` and `exp_avg_sq.{name}` for each parameter, and `step`, `[1]`.
+    /// The state as named arrays: `exp_avg.{name}` and `exp_avg_sq.{name}` for each parameter, and `step`, `[1]`. 8-bit
+    /// states are given as the numbers that they stand for; [`to_safetensors`](Self::to_safetensors) keeps them as they
+    /// are.
     ///
     /// # Errors
     /// [`DiffusionError::Device`] if the device fails to deliver them.
     pub fn state_dict(&self) -> Result<StateDict, DiffusionError> {
         let mut dict = StateDict::new();
+        let moments: Vec<Moments> = self
+            .states()
+            .map(|(_, state)| state.clone().unpack(&self.config, &Device::flex()))
+            .collect();
         for (prefix, pick) in
             [(FIRST, (|m| m.first.clone()) as fn(&Moments) -> Tensor<1>), (SECOND, |m| m.second.clone())]
         {
-            let rows: Vec<Tensor<1>> = self.moments.iter().flatten().map(pick).collect();
+            let rows: Vec<Tensor<1>> = moments.iter().map(pick).collect();
             for (name, tensor) in named_tensors(&self.infos, &rows)? {
                 dict.insert(format!("{prefix}{name}"), tensor);
             }
@@ -219,7 +236,7 @@ impl Optimizer {
         Ok(dict)
     }
 
-    /// An optimiser that goes on from a [`state_dict`](Self::state_dict).
+    /// An optimiser that goes on from a [`state_dict`](Self::state_dict); 8-bit states are rounded anew.
     ///
     /// # Errors
     /// [`DiffusionError::MissingTensor`], [`DiffusionError::ShapeMismatch`] or [`DiffusionError::UnexpectedTensor`]
@@ -234,12 +251,6 @@ impl Optimizer {
         let infos = parameter_infos(module);
         let device = module_device(module)?.without_autodiff();
         let count = state.get_shaped(STEP, &[1])?.data()[0];
-        if !(count >= 0.0 && count.fract() == 0.0) {
-            return Err(DiffusionError::setting(
-                STEP,
-                format!("is {count} in the optimiser's state, not a count"),
-            ));
-        }
         state.remove(STEP);
         let (mut first, mut second) = (StateDict::new(), StateDict::new());
         for (name, tensor) in state {
@@ -253,8 +264,29 @@ impl Optimizer {
         }
         let first = flat_tensors(&infos, &first, &device)?;
         let second = flat_tensors(&infos, &second, &device)?;
-        let moments =
-            first.into_iter().zip(second).map(|(first, second)| Some(Moments { first, second })).collect();
-        Ok(Self { config, infos, moments, learning_rate_scales: Vec::new(), steps: count as u64 })
+        let states = first
+            .into_iter()
+            .zip(second)
+            .map(|(first, second)| State::pack(&config, Moments { first, second }))
+            .collect();
+        Self::from_states(config, infos, states, count)
+    }
+
+    /// # Errors
+    /// [`DiffusionError::Setting`] if `count` is no count.
+    pub(super) fn from_states(
+        config: OptimizerConfig,
+        infos: Vec<ParameterInfo>,
+        states: Vec<State>,
+        count: f32,
+    ) -> Result<Self, DiffusionError> {
+        if !(count >= 0.0 && count.fract() == 0.0) {
+            return Err(DiffusionError::setting(
+                STEP,
+                format!("is {count} in the optimiser's state, not a count"),
+            ));
+        }
+        let states = states.into_iter().map(Some).collect();
+        Ok(Self { config, infos, states, learning_rate_scales: Vec::new(), steps: count as u64 })
     }
 }

@@ -16,6 +16,54 @@ pub enum OptimizerKind {
     AdamW,
 }
 
+/// Bits of each number of an optimiser's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum StateBits {
+    /// Floats.
+    #[default]
+    ThirtyTwo,
+    /// Codes of a [`DynamicMap`](super::DynamicMap), on the host, with one scale a block. On devices other than the CPU
+    /// the state of one parameter after the other goes there and back in each step.
+    Eight,
+}
+
+impl TryFrom<u8> for StateBits {
+    type Error = String;
+
+    fn try_from(bits: u8) -> Result<Self, String> {
+        match bits {
+            32 => Ok(Self::ThirtyTwo),
+            8 => Ok(Self::Eight),
+            other => Err(format!("an optimiser's state has 8 or 32 bits, not {other}")),
+        }
+    }
+}
+
+impl From<StateBits> for u8 {
+    fn from(bits: StateBits) -> u8 {
+        match bits {
+            StateBits::ThirtyTwo => 32,
+            StateBits::Eight => 8,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// bitsandbytes' block size.
+const USUAL_BLOCK: usize = 2048;
+
+fn usual_block() -> usize {
+    USUAL_BLOCK
+}
+
+fn is_usual_block(size: &usize) -> bool {
+    *size == USUAL_BLOCK
+}
+
 /// Settings of Adam and AdamW, with PyTorch's defaults except for the learning rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +80,12 @@ pub struct OptimizerConfig {
     pub epsilon: f64,
     /// Weight decay; 0 for none.
     pub weight_decay: f64,
+    /// Bits of each number of the state.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bits: StateBits,
+    /// Numbers of an 8-bit state that share a scale.
+    #[serde(default = "usual_block", skip_serializing_if = "is_usual_block")]
+    pub block_size: usize,
 }
 
 impl Default for OptimizerConfig {
@@ -43,11 +97,18 @@ impl Default for OptimizerConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            bits: StateBits::ThirtyTwo,
+            block_size: USUAL_BLOCK,
         }
     }
 }
 
 impl OptimizerConfig {
+    /// Whether the state of a parameter of so many values is 8-bit.
+    pub fn quantizes(&self, values: usize) -> bool {
+        self.bits == StateBits::Eight && values >= super::SMALLEST_QUANTIZED
+    }
+
     /// Checks the ranges of the settings.
     ///
     /// # Errors
@@ -67,6 +128,16 @@ impl OptimizerConfig {
             if !(0.0..1.0).contains(&beta) {
                 return refuse(key, beta, "lie in [0, 1)");
             }
+        }
+        if ![64, 128, 256, 512, 1024, USUAL_BLOCK, 4096].contains(&self.block_size) {
+            return refuse("block_size", self.block_size as f64, "be a power of two from 64 to 4096");
+        }
+        if self.bits == StateBits::ThirtyTwo && self.block_size != USUAL_BLOCK {
+            return refuse(
+                "block_size",
+                self.block_size as f64,
+                "be left out unless bits = 8: 32-bit states have no blocks",
+            );
         }
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
             return refuse("epsilon", self.epsilon, "be a positive number (usually 1e-8)");

@@ -5,7 +5,7 @@
 //! | `config.json` | the architecture |
 //! | `diffusion_pytorch_model.safetensors` | the trained weights |
 //! | `ema.safetensors` | the averaged weights, same names |
-//! | `optimizer.safetensors` | `exp_avg.{name}`, `exp_avg_sq.{name}`, `step` |
+//! | `optimizer.safetensors` | `exp_avg.{name}`, `exp_avg_sq.{name}`, `step`; 8-bit states are U8 codes with `exp_avg_absmax.{name}`, `exp_avg_sq_absmax.{name}` |
 //! | `state.json` | [`CheckpointState`] |
 //!
 //! A checkpoint is written whole under another name, synced, and renamed. The one before stays, as
@@ -124,6 +124,7 @@ impl<M: Denoiser> Trainer<M> {
         recover_previous(dir)?;
         let state = read_state(dir)?;
         let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
+        self.require_same_bits(dir, &state.settings)?;
         require_equal(dir, "", &state.settings, &self.settings()?)?;
         if state.settings_hash != hash_of_json(&state.settings) {
             return Err(bad(
@@ -140,7 +141,9 @@ impl<M: Denoiser> Trainer<M> {
             StateDict::from_safetensors(&read_verified(dir, name, &state)?, &origin)
         };
         let model = with_state_dict(self.model().clone(), &dict(WEIGHTS)?)?;
-        let optimizer = Optimizer::from_state_dict(self.config.optimizer.clone(), &model, dict(OPTIMIZER)?)?
+        let origin = dir.join(OPTIMIZER).display().to_string();
+        let bytes = read_verified(dir, OPTIMIZER, &state)?;
+        let optimizer = Optimizer::from_safetensors(self.config.optimizer.clone(), &model, &bytes, &origin)?
             .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
         self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
@@ -156,6 +159,20 @@ impl<M: Denoiser> Trainer<M> {
             "seed": self.streams.seed(),
             "identity": self.identity,
         }))
+    }
+
+    /// A file of settings leaves out what is default, so that a difference in bits would read as one of nothing and 8.
+    fn require_same_bits(&self, dir: &Path, saved: &Value) -> Result<(), DiffusionError> {
+        let saved = saved.pointer("/training/optimizer/bits").and_then(Value::as_u64).unwrap_or(32);
+        let wanted = u8::from(self.config.optimizer.bits);
+        if saved == u64::from(wanted) {
+            return Ok(());
+        }
+        Err(DiffusionError::OptimizerBits {
+            origin: format!("the checkpoint {}", dir.display()),
+            saved: if saved == 8 { 8 } else { 32 },
+            wanted,
+        })
     }
 
     fn write_files(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
@@ -175,7 +192,7 @@ impl<M: Denoiser> Trainer<M> {
         write(CONFIG, &pretty(&self.model().config_json()?)?)?;
         write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
         write(EMA, &self.ema.state_dict()?.to_safetensors()?)?;
-        write(OPTIMIZER, &self.optimizer.state_dict()?.to_safetensors()?)?;
+        write(OPTIMIZER, &self.optimizer.to_safetensors()?)?;
         let settings = self.settings()?;
         let state = CheckpointState {
             format: CHECKPOINT_FORMAT.to_owned(),
