@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use burn::module::Module;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::adam::{FIRST, Optimizer, SECOND, STEP};
+use super::adam::{FIRST, Moments, Optimizer, SECOND, STEP};
 use super::config::{OptimizerConfig, StateBits};
 use super::quantized::{QuantizedRow, State};
 use crate::parameters::{ParameterInfo, from_slice, module_device, parameter_infos, to_vec};
@@ -112,10 +112,10 @@ impl Optimizer {
                 State::Quantized { first: row(FIRST, FIRST_SCALES)?, second: row(SECOND, SECOND_SCALES)? }
             } else {
                 expected += 2;
-                let row = |name| Ok::<_, DiffusionError>(from_slice(&reader.f32s(&name, &info.shape)?, &device));
-                State::Full(super::adam::Moments {
-                    first: row(moment(FIRST))?,
-                    second: row(moment(SECOND))?,
+                let [first, second] = [FIRST, SECOND].map(|prefix| reader.f32s(&moment(prefix), &info.shape));
+                State::Full(Moments {
+                    first: from_slice(&first?, &device),
+                    second: from_slice(&second?, &device),
                 })
             });
         }

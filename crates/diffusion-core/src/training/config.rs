@@ -120,12 +120,33 @@ mod tests {
                 },
             ),
             ("beta2", TrainingConfig { optimizer: OptimizerConfig { beta2: 1.0, ..optimizer() }, ..base() }),
+            (
+                "block_size",
+                TrainingConfig { optimizer: OptimizerConfig { block_size: 256, ..optimizer() }, ..base() },
+            ),
             ("ema.power", TrainingConfig { ema: EmaConfig { power: 0.0, ..EmaConfig::default() }, ..base() }),
         ];
         for (key, config) in bad {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_default_is_not_written() {
+        // Keys of records hold this text: it must not change with settings that came later.
+        let text = serde_json::to_string(&TrainingConfig::default()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"batch_size":64,"gradient_accumulation_steps":1,"optimizer":{"kind":"adam","learning_rate":0.0001,"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"weight_decay":0.0},"max_grad_norm":1.0,"ema":{"inv_gamma":1.0,"power":0.75,"max_decay":0.9999},"objective":"descend","max_loss":1000.0}"#
+        );
+        let all = r#"{"optimizer":{"bits":8,"block_size":256},"mixed_precision":"fp16"}"#;
+        let config: TrainingConfig = serde_json::from_str(all).unwrap();
+        config.validate().unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainingConfig>(&text).unwrap(), config);
+        let bits = serde_json::from_str::<TrainingConfig>(r#"{"optimizer":{"bits":4}}"#).unwrap_err();
+        assert!(bits.to_string().contains("8 or 32 bits, not 4"), "{bits}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+mod exchange;
 mod loss_scaler;
 mod observer;
 mod timesteps;
@@ -19,6 +20,7 @@ pub use crate::nn::MixedPrecision;
 pub use batch::noise_loss;
 pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_exists};
 pub use config::{Objective, TrainingConfig};
+pub use exchange::GradientExchange;
 pub use loss_scaler::LossScaler;
 pub use observer::{Observer, Silent, StepReport};
 pub use timesteps::antithetic_timesteps;

@@ -1,7 +1,7 @@
 //! The loop itself.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
@@ -10,6 +10,7 @@ use streams::Streams;
 
 use super::batch::NoisyBatch;
 use super::config::TrainingConfig;
+use super::exchange::GradientExchange;
 use super::loss_scaler::LossScaler;
 use super::observer::{Observer, StepReport};
 use crate::DiffusionError;
@@ -17,7 +18,7 @@ use crate::denoiser::Denoiser;
 use crate::ema::Ema;
 use crate::nn::with_precision;
 use crate::optim::{Optimizer, clip_coefficient, squared_norm};
-use crate::parameters::{module_device, take_flat_gradients, to_vec};
+use crate::parameters::{from_slice, module_device, take_flat_gradients, to_vec};
 use crate::schedule::NoiseSchedule;
 
 /// How [`Trainer::step_to`] ended.
@@ -51,6 +52,21 @@ pub struct Trainer<M: Denoiser> {
     pub(super) elapsed_seconds: f64,
     /// In half precision only.
     pub(super) loss_scaler: Option<LossScaler>,
+    exchange: Option<Box<dyn GradientExchange>>,
+    /// Whether this rank's observer asked to stop; all ranks stop after the step that tells them.
+    wants_to_stop: bool,
+}
+
+/// What a step's backward pass gave.
+struct Gradients {
+    /// Of each parameter, times the scale of the loss.
+    values: Vec<Option<Tensor<1>>>,
+    /// `[1]`, without the scale.
+    loss: Tensor<1>,
+    /// Number of images of the step, those of other ranks included.
+    images: usize,
+    /// Whether a rank asked to stop.
+    stop: bool,
 }
 
 impl<M: Denoiser> Trainer<M> {
@@ -84,7 +100,30 @@ impl<M: Denoiser> Trainer<M> {
             step: 0,
             elapsed_seconds: 0.0,
             loss_scaler,
+            exchange: None,
+            wants_to_stop: false,
         })
+    }
+
+    /// Makes this trainer one rank of a data-parallel training. Each rank is given the same model, settings, streams and
+    /// images; of every slice that goes through the network at once it takes its own part, and all ranks take the step of
+    /// the whole batch. When an observer asks to stop, all ranks stop after the next step.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Setting`] if there are more ranks than images in a batch.
+    pub fn with_exchange(mut self, exchange: Box<dyn GradientExchange>) -> Result<Self, DiffusionError> {
+        if exchange.ranks() > self.config.batch_size {
+            return Err(DiffusionError::setting(
+                "training.batch_size",
+                format!(
+                    "is {}, fewer than the {} ranks of the data-parallel training: each needs an image",
+                    self.config.batch_size,
+                    exchange.ranks()
+                ),
+            ));
+        }
+        self.exchange = Some(exchange);
+        Ok(self)
     }
 
     /// Binds checkpoints to further facts that fix the run, such as the hash of the images: a checkpoint with other
@@ -170,18 +209,28 @@ impl<M: Denoiser> Trainer<M> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, DiffusionError> {
         while self.step < to_step {
-            let report = self.one_step(source)?;
-            if observer.on_step(&report) == ControlFlow::Break(()) && self.step < to_step {
+            let (report, all_stop) = self.one_step(source)?;
+            let asked = observer.on_step(&report) == ControlFlow::Break(());
+            let stop = match self.exchange {
+                Some(_) => {
+                    self.wants_to_stop |= asked;
+                    all_stop
+                }
+                None => asked,
+            };
+            if stop && self.step < to_step {
+                self.wants_to_stop = false;
                 return Ok(Outcome::Stopped { step: self.step });
             }
         }
         Ok(Outcome::Finished)
     }
 
-    fn one_step(&mut self, source: &dyn BatchSource) -> Result<StepReport, DiffusionError> {
+    /// One step, and whether a rank asked to stop after it.
+    fn one_step(&mut self, source: &dyn BatchSource) -> Result<(StepReport, bool), DiffusionError> {
         let start = Instant::now();
-        let (gradients, loss, images) = self.gradients(source)?;
-        let (loss, scaled_norm) = read_loss_and_norm(loss, &gradients)?;
+        let Gradients { values, loss, images, stop } = self.gradients(source)?;
+        let (loss, scaled_norm) = read_loss_and_norm(loss, &values)?;
         let scale = self.loss_scale();
         let grad_norm = scaled_norm / scale;
         // Only while a smaller factor could help; after that, it is the gradients that have left the range.
@@ -194,7 +243,7 @@ impl<M: Denoiser> Trainer<M> {
             }
         }
         if !skipped {
-            self.update(gradients, clip_coefficient(grad_norm, self.config.max_grad_norm) / scale)?;
+            self.update(values, clip_coefficient(grad_norm, self.config.max_grad_norm) / scale)?;
         }
         if let Some(scaler) = &mut self.loss_scaler {
             scaler.after_step(skipped);
@@ -202,13 +251,14 @@ impl<M: Denoiser> Trainer<M> {
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
         self.elapsed_seconds += seconds;
-        Ok(StepReport {
+        let report = StepReport {
             step: self.step,
             loss,
             grad_norm,
             skipped,
             images_per_second: images as f64 / seconds.max(1e-9),
-        })
+        };
+        Ok((report, stop))
     }
 
     /// What the loss is multiplied by for the backward pass, and the gradients are divided by.
@@ -216,32 +266,30 @@ impl<M: Denoiser> Trainer<M> {
         self.loss_scaler.map_or(1.0, |scaler| scaler.scale)
     }
 
-    /// The gradients of the step's loss times [`loss_scale`](Self::loss_scale), the loss itself `[1]`, and the number of images, over all micro-batches.
+    /// The gradients of the step's loss over all slices and ranks.
     ///
-    /// The step's batch is drawn whole; micro-batch j of k is its j-th slice of
-    /// [`batch_size`](TrainingConfig::batch_size) images, so that k slices of B / k images have the gradients of one
-    /// batch of B.
-    #[allow(clippy::type_complexity)]
-    fn gradients(
-        &self,
-        source: &dyn BatchSource,
-    ) -> Result<(Vec<Option<Tensor<1>>>, Tensor<1>, usize), DiffusionError> {
+    /// The step's batch is drawn whole; slice j of k is its j-th run of [`batch_size`](TrainingConfig::batch_size) images,
+    /// so that k slices of B / k images have the gradients of one batch of B. Each rank takes its part of each slice.
+    fn gradients(&mut self, source: &dyn BatchSource) -> Result<Gradients, DiffusionError> {
         let model = self.model();
         let parts = self.config.gradient_accumulation_steps;
+        let (rank, ranks) = self.exchange.as_ref().map_or((0, 1), |e| (e.rank(), e.ranks()));
+        // Ranks draw dropout of their own.
+        let streams = if rank == 0 { self.streams } else { self.streams.child("rank", rank as u64) };
         let batch = source.batch(self.step, self.config.batch_size * parts)?;
         let batch = NoisyBatch::new(&batch, self.step, model.sample_shape(), &self.schedule, &self.streams)?;
         let images = batch.len();
         let mut sum: Option<(Vec<Option<Tensor<1>>>, Tensor<1>)> = None;
         for part in 0..parts {
             // Sources give as many images as are asked for; one that gives fewer is divided as evenly as can be.
-            let slice = images * part / parts..images * (part + 1) / parts;
+            let slice = part_of(part_of(0..images, part, parts), rank, ranks);
             if slice.is_empty() {
                 continue;
             }
             let share = slice.len() as f32 / images as f32;
             let number = self.step * parts as u64 + part as u64;
             let precision = self.config.mixed_precision;
-            let loss = with_precision(precision, || batch.loss(model, slice, &self.streams, number))?;
+            let loss = with_precision(precision, || batch.loss(model, slice, &streams, number))?;
             let factor = self.config.objective.sign() * share * self.loss_scale();
             let mut gradients = loss.clone().mul_scalar(factor).backward();
             let gradients = take_flat_gradients(model, &mut gradients);
@@ -251,11 +299,15 @@ impl<M: Denoiser> Trainer<M> {
                 Some((earlier, earlier_loss)) => (add(earlier, gradients), earlier_loss + loss),
             });
         }
-        // validate() refuses zero micro-batches.
-        let (gradients, loss) = sum.ok_or_else(|| {
-            DiffusionError::setting("training.gradient_accumulation_steps", "is 0, but must be at least 1")
+        // validate() refuses zero slices, and a batch has an image at least.
+        let (values, loss) = sum.ok_or_else(|| {
+            DiffusionError::setting("training.batch_size", "leaves a rank without an image; use fewer ranks")
         })?;
-        Ok((gradients, loss, images))
+        let mut gradients = Gradients { values, loss, images, stop: false };
+        if let Some(exchange) = &mut self.exchange {
+            sum_over_ranks(exchange.as_mut(), &mut gradients, self.wants_to_stop)?;
+        }
+        Ok(gradients)
     }
 
     /// Moves the parameters, and the average after them.
@@ -267,6 +319,36 @@ impl<M: Denoiser> Trainer<M> {
         }
         Ok(())
     }
+}
+
+/// Run `part` of `parts` nearly equal runs of `range`.
+fn part_of(range: Range<usize>, part: usize, parts: usize) -> Range<usize> {
+    let at = |part: usize| range.start + range.len() * part / parts;
+    at(part)..at(part + 1)
+}
+
+/// Adds loss, gradients and votes to stop over the ranks.
+fn sum_over_ranks(
+    exchange: &mut dyn GradientExchange,
+    gradients: &mut Gradients,
+    wants_to_stop: bool,
+) -> Result<(), DiffusionError> {
+    let device = gradients.loss.device();
+    let mut row = vec![f32::from(u8::from(wants_to_stop))];
+    row.extend(to_vec(gradients.loss.clone())?);
+    for values in gradients.values.iter().flatten() {
+        row.extend(to_vec(values.clone())?);
+    }
+    exchange.sum(&mut row)?;
+    gradients.stop = row[0] > 0.0;
+    gradients.loss = from_slice(&row[1..2], &device);
+    let mut at = 2;
+    for values in gradients.values.iter_mut().flatten() {
+        let count = values.dims()[0];
+        *values = from_slice(&row[at..at + count], &device);
+        at += count;
+    }
+    Ok(())
 }
 
 /// Adds gradients parameter by parameter.
