@@ -50,6 +50,11 @@ fn settings_reach_the_training() {
             assert_eq!(settings(&study, out).pointer(place).unwrap().as_f64(), Some(value), "{out}");
         }
     }
+    for precision in ["bf16", "fp16"] {
+        assert_ne!(hash(&study, precision, &["--mixed_precision", precision]), plain, "{precision}");
+        assert_eq!(settings(&study, precision)["training"]["mixed_precision"], precision);
+    }
+    assert_eq!(hash(&study, "no", &["--mixed_precision", "no"]), plain);
     let accumulated = ["--gradient_accumulation_steps", "2", "--batch_size", "4"];
     train(&study, "accumulated", &accumulated).succeeded();
     assert_eq!(settings(&study, "accumulated")["training"]["gradient_accumulation_steps"], 2);
