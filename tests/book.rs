@@ -13,7 +13,7 @@ use std::process::Command;
 use study::StudyConfig;
 
 /// Programs that slow blocks may use beside our own.
-const FOREIGN_PROGRAMS: [&str; 3] = ["cargo", "mdbook", "pip"];
+const FOREIGN_PROGRAMS: [&str; 4] = ["cargo", "mdbook", "pip", "python3"];
 /// What the shell would act on; commands of the book need no shell.
 const SHELL_CHARACTERS: &[char] = &['|', '>', '<', '&', ';', '$', '`', '"', '\'', '*', '?', '\\', '#'];
 

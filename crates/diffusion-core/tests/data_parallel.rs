@@ -117,9 +117,8 @@ fn ranks_have_the_gradients_of_the_whole_batch() {
     assert!(largest > 0.01);
     // Five ranks have slices of 2 and 3 images.
     for (ranks, accumulation) in [(2, 1), (3, 1), (5, 1), (2, 3)] {
-        let all = in_ranks(ranks, accumulation, |_, mut trainer| {
-            (loss_of(&mut trainer, 1), gradients(&trainer))
-        });
+        let all =
+            in_ranks(ranks, accumulation, |_, mut trainer| (loss_of(&mut trainer, 1), gradients(&trainer)));
         for (rank, (found, own)) in all.iter().enumerate() {
             let difference = largest_difference(own, &expected);
             // Rounding alone: the same numbers are added in another order.
@@ -153,7 +152,10 @@ fn one_rank_that_asks_to_stop_stops_all_after_the_same_step() {
         let first = trainer.step_to(&IMAGES, 10, &mut at_two).unwrap();
         (first, trainer.step_to(&IMAGES, 5, &mut Silent).unwrap(), trainer.step())
     });
-    assert!(ended.iter().all(|end| *end == (Outcome::Stopped { step: 3 }, Outcome::Finished, 5)), "{ended:?}");
+    assert!(
+        ended.iter().all(|end| *end == (Outcome::Stopped { step: 3 }, Outcome::Finished, 5)),
+        "{ended:?}"
+    );
 }
 
 #[test]

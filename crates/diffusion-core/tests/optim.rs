@@ -275,7 +275,8 @@ fn code_maps_and_codes_are_bitsandbytes() {
         assert_eq!(map.values().to_vec(), floats(&fixture[key]), "{key}");
     }
     let ours = DynamicMap::signed().quantize(&numbers(3, 5000), 2048);
-    let differing = ours.codes.iter().zip(codes(&fixture["quantized_2048"])).filter(|(a, b)| **a != *b).count();
+    let differing =
+        ours.codes.iter().zip(codes(&fixture["quantized_2048"])).filter(|(a, b)| **a != *b).count();
     // Numbers in the middle between two values.
     assert!(differing <= 3, "{differing}");
 }

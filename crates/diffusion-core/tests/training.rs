@@ -172,10 +172,14 @@ fn slices_of_a_batch_have_its_gradients() {
 fn eight_bit_checkpoints_resume_to_the_bit_and_refuse_other_bits() {
     // 64 channels, so that a convolution has more than the 4096 values from which on states are 8-bit.
     let unet = || {
-        let config = diffusion_core::UNet2DConfig { layers_per_block: 1, ..diffusion_core::UNet2DConfig::small(8, &[24]) };
+        let config = diffusion_core::UNet2DConfig {
+            layers_per_block: 1,
+            ..diffusion_core::UNet2DConfig::small(8, &[24])
+        };
         diffusion_core::UNet2DModel::new(&config, &Device::flex(), &Streams::new(3)).unwrap()
     };
-    let with = |bits| TrainingConfig { optimizer: OptimizerConfig { bits, ..config().optimizer }, ..config() };
+    let with =
+        |bits| TrainingConfig { optimizer: OptimizerConfig { bits, ..config().optimizer }, ..config() };
     let start = || Trainer::new(unet(), with(StateBits::Eight), schedule(), Streams::new(5)).unwrap();
     let everything = |trainer: &Trainer<diffusion_core::UNet2DModel>| {
         (state_dict_of(trainer.model()).unwrap(), trainer.optimizer().to_safetensors().unwrap())

@@ -180,7 +180,7 @@ impl<'a> Machine<'a> {
         self.stack.last().copied().ok_or_else(|| "it uses a value of an empty stack".to_owned())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("it has no mark")?;
         if mark > self.stack.len() {
             return Err("a mark lies above the stack".to_owned());
@@ -374,17 +374,17 @@ impl<'a> Machine<'a> {
             b'}' => self.push(Value::Dict(Vec::new())),
             b')' => self.push(Value::Tuple(Vec::new())),
             b'a' => self.pop().and_then(|item| self.append(vec![item])),
-            b'e' => self.to_mark().and_then(|items| self.append(items)),
-            b'l' => self.to_mark().and_then(|items| self.push(Value::List(items))),
-            b't' => self.to_mark().and_then(|items| self.push(Value::Tuple(items))),
+            b'e' => self.pop_to_mark().and_then(|items| self.append(items)),
+            b'l' => self.pop_to_mark().and_then(|items| self.push(Value::List(items))),
+            b't' => self.pop_to_mark().and_then(|items| self.push(Value::Tuple(items))),
             0x85..=0x87 => self.tuple(usize::from(code - 0x84)),
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
                 self.set_items(&[key, value])
             }
-            b'u' => self.to_mark().and_then(|items| self.set_items(&items)),
+            b'u' => self.pop_to_mark().and_then(|items| self.set_items(&items)),
             b'd' => {
-                let items = self.to_mark()?;
+                let items = self.pop_to_mark()?;
                 self.push(Value::Dict(Vec::new()))?;
                 self.set_items(&items)
             }

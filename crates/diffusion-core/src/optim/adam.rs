@@ -58,8 +58,7 @@ impl Optimizer {
         config.validate()?;
         let infos = parameter_infos(module);
         // Zeros are allocated here rather than at the first gradient, so that a saved state always has every name.
-        let states =
-            flat_values(module).iter().map(|values| Some(State::zeros(&config, values))).collect();
+        let states = flat_values(module).iter().map(|values| Some(State::zeros(&config, values))).collect();
         Ok(Self { config, infos, states, learning_rate_scales: Vec::new(), steps: 0 })
     }
 
@@ -219,10 +218,8 @@ impl Optimizer {
     /// [`DiffusionError::Device`] if the device fails to deliver them.
     pub fn state_dict(&self) -> Result<StateDict, DiffusionError> {
         let mut dict = StateDict::new();
-        let moments: Vec<Moments> = self
-            .states()
-            .map(|(_, state)| state.clone().unpack(&self.config, &Device::flex()))
-            .collect();
+        let moments: Vec<Moments> =
+            self.states().map(|(_, state)| state.clone().unpack(&self.config, &Device::flex())).collect();
         for (prefix, pick) in
             [(FIRST, (|m| m.first.clone()) as fn(&Moments) -> Tensor<1>), (SECOND, |m| m.second.clone())]
         {

@@ -94,15 +94,13 @@ impl DynamicMap {
     /// The numbers that a row of codes stands for.
     pub fn dequantize(&self, row: &QuantizedRow, block_size: usize) -> Vec<f32> {
         let mut numbers = vec![0.0; row.codes.len()];
-        numbers
-            .par_chunks_mut(block_size)
-            .zip(row.codes.par_chunks(block_size))
-            .zip(&row.scales)
-            .for_each(|((numbers, codes), scale)| {
+        numbers.par_chunks_mut(block_size).zip(row.codes.par_chunks(block_size)).zip(&row.scales).for_each(
+            |((numbers, codes), scale)| {
                 for (number, &code) in numbers.iter_mut().zip(codes) {
                     *number = self.values[usize::from(code)] * scale;
                 }
-            });
+            },
+        );
         numbers
     }
 }
@@ -111,11 +109,7 @@ impl DynamicMap {
 fn tenth_to_one(i: usize, parts: usize) -> f32 {
     let step = (1.0f32 - 0.1) / parts as f32;
     // Fused, as torch's vectorised code is.
-    if i < parts.div_ceil(2) {
-        step.mul_add(i as f32, 0.1)
-    } else {
-        (-step).mul_add((parts - i) as f32, 1.0)
-    }
+    if i < parts.div_ceil(2) { step.mul_add(i as f32, 0.1) } else { (-step).mul_add((parts - i) as f32, 1.0) }
 }
 
 /// A row of numbers in 8 bits.

@@ -60,10 +60,7 @@ impl Optimizer {
         };
         let mut views = Vec::with_capacity(entries.len());
         for (name, dtype, shape, bytes) in &entries {
-            views.push((
-                name.as_str(),
-                TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?,
-            ));
+            views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?));
         }
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         safetensors::serialize(views, Some(metadata)).map_err(refused)
@@ -108,7 +105,8 @@ impl Optimizer {
             let moment = |prefix: &str| format!("{prefix}{}", info.name);
             states.push(if config.quantizes(info.len()) {
                 expected += 4;
-                let row = |codes, scales| reader.row(&moment(codes), &moment(scales), info, config.block_size);
+                let row =
+                    |codes, scales| reader.row(&moment(codes), &moment(scales), info, config.block_size);
                 State::Quantized { first: row(FIRST, FIRST_SCALES)?, second: row(SECOND, SECOND_SCALES)? }
             } else {
                 expected += 2;
@@ -141,10 +139,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>, DiffusionError> {
-        let view = self
-            .file
-            .tensor(name)
-            .map_err(|_| DiffusionError::MissingTensor { tensor: name.to_owned() })?;
+        let view =
+            self.file.tensor(name).map_err(|_| DiffusionError::MissingTensor { tensor: name.to_owned() })?;
         if view.dtype() != dtype {
             return Err(DiffusionError::UnsupportedDtype {
                 origin: self.origin.to_owned(),

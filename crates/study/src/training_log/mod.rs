@@ -70,7 +70,7 @@ impl Metrics {
 
     /// Takes note of a step.
     pub fn on_step(&self, report: &StepReport) {
-        if report.step % self.every != 0 {
+        if !report.step.is_multiple_of(self.every) {
             return;
         }
         let mut open = self.open.borrow_mut();
