@@ -55,6 +55,8 @@ fn settings_reach_the_training() {
         assert_eq!(settings(&study, precision)["training"]["mixed_precision"], precision);
     }
     assert_eq!(hash(&study, "no", &["--mixed_precision", "no"]), plain);
+    train(&study, "eight", &["--use_8bit_optimizer"]).succeeded();
+    assert_eq!(settings(&study, "eight")["training"]["optimizer"]["bits"], 8);
     let accumulated = ["--gradient_accumulation_steps", "2", "--batch_size", "4"];
     train(&study, "accumulated", &accumulated).succeeded();
     assert_eq!(settings(&study, "accumulated")["training"]["gradient_accumulation_steps"], 2);
