@@ -28,6 +28,6 @@ mod tests {
         // The default of `purge_delay`, and of no option beside it.
         assert_eq!(read(), 1000);
         keep_freed_memory();
-        assert_eq!(read(), MILLISECONDS.into());
+        assert_eq!(read(), i64::from(MILLISECONDS));
     }
 }

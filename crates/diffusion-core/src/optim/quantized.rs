@@ -45,7 +45,7 @@ impl DynamicMap {
         let mut values = Vec::with_capacity(256);
         for exponent in 0..7 {
             let parts = 1usize << if signed { exponent } else { exponent + 1 };
-            let power = 10f64.powi(exponent as i32 - 6) as f32;
+            let power = 10f64.powi(exponent - 6) as f32;
             for part in 0..parts {
                 let middle = (tenth_to_one(part, parts) + tenth_to_one(part + 1, parts)) / 2.0;
                 values.push(power * middle);
@@ -123,6 +123,8 @@ pub struct QuantizedRow {
 
 /// The state of one parameter, on the host where it is 8-bit.
 #[derive(Debug, Clone)]
+// One a parameter, and moved in every step: a box would cost more than the space.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum State {
     /// 32-bit, on the parameter's device.
     Full(Moments),
