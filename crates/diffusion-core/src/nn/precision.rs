@@ -103,12 +103,12 @@ mod tests {
     fn values_and_gradients_are_rounded_to_nearest() {
         let device = Device::flex().autodiff();
         // 1 + 2^-8 lies halfway between bf16's 1 and 1 + 2^-7 (ties to even: 1), 1 + 3 * 2^-8 rounds up to 1 + 2^-6.
-        let x = Tensor::<1>::from_data([1.00390625, 1.01171875], &device).require_grad();
+        let x = Tensor::<1>::from_data([1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0], &device).require_grad();
         let factor = Tensor::<1>::from_data([1.005, 70000.0], &device);
         for (precision, values, gradients) in [
-            (MixedPrecision::No, [1.00390625, 1.01171875], [1.005, 70000.0]),
+            (MixedPrecision::No, [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0], [1.005, 70000.0]),
             (MixedPrecision::Bf16, [1.0, 1.015625], [1.0078125, 70144.0]),
-            (MixedPrecision::Fp16, [1.00390625, 1.01171875], [1.0048828, f32::INFINITY]),
+            (MixedPrecision::Fp16, [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0], [1.0048828, f32::INFINITY]),
         ] {
             let y = with_precision(precision, || rounded(x.clone()));
             assert_eq!(y.clone().try_into_vec_as::<f32>().unwrap(), values, "{precision:?}");
