@@ -64,9 +64,11 @@ pub(crate) fn advance<M: Denoiser>(
     goal: &Goal<'_>,
     progress: &dyn Progress,
 ) -> Result<Trainer<M>, StudyError> {
-    // A trainer on its way is at its newest checkpoint already.
-    if let Some(folder) = goal.folder.filter(|folder| trainer.step() == 0 && checkpoint_exists(folder)) {
-        trainer = trainer.restore(folder)?;
+    if let Some(folder) = goal.folder {
+        // A trainer on its way is at its newest checkpoint already.
+        if trainer.step() == 0 && checkpoint_exists(folder) {
+            trainer = trainer.restore(folder)?;
+        }
         if trainer.step() > goal.last {
             return Err(StudyError::Diffusion(DiffusionError::CheckpointMismatch {
                 path: folder.to_owned(),
