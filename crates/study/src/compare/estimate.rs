@@ -1,9 +1,6 @@
 //! Estimators by name.
 
-use attribution_lds::{
-    Attribution, AttributionError, Banzhaf, Datamodel, Estimator, FitSettings, KernelShap, Observations,
-    add_one_in, leave_one_out,
-};
+use attribution_lds::{Attribution, AttributionError, Estimator, FitSettings, Observations};
 use removal::RemovalDistribution;
 
 use crate::config::StudyConfig;
@@ -11,11 +8,7 @@ use crate::config::StudyConfig;
 /// What an estimator draws its coalitions from.
 pub fn distribution_of(estimator: Estimator, config: &StudyConfig) -> RemovalDistribution {
     match estimator {
-        Estimator::KernelShap => RemovalDistribution::Shapley,
-        Estimator::LeaveOneOut => RemovalDistribution::Loo,
-        Estimator::AddOneIn => RemovalDistribution::AddOneIn,
         Estimator::Datamodel => RemovalDistribution::Datamodel { alpha: config.evaluation.datamodel_alpha },
-        Estimator::Banzhaf => RemovalDistribution::Uniform,
         other => other.usual_distribution(),
     }
 }
@@ -50,18 +43,12 @@ pub fn fit(
     config: &StudyConfig,
     observations: &Observations,
 ) -> Result<Attribution, AttributionError> {
-    let level = config.coalitions.confidence;
-    match estimator {
-        Estimator::KernelShap => {
-            KernelShap { level, bootstrap: None, ..KernelShap::default() }.fit_size_adjusted(observations)
-        }
-        Estimator::LeaveOneOut => leave_one_out(observations, level),
-        Estimator::AddOneIn => add_one_in(observations, level),
-        Estimator::Datamodel => Ok(Datamodel::default().fit(observations.draws())?.attribution),
-        Estimator::Banzhaf => Banzhaf { level }.fit(observations.draws()),
-        other => {
-            let settings = FitSettings { level, bootstrap: None, ..FitSettings::default() };
-            attribution_lds::fit(other, observations, distribution_of(other, config), &settings)
-        }
-    }
+    // As in the study's own scores.
+    let fitted = match estimator {
+        Estimator::KernelShap => Estimator::KernelShapSizeAdjusted,
+        other => other,
+    };
+    let settings =
+        FitSettings { level: config.coalitions.confidence, bootstrap: None, ..FitSettings::default() };
+    attribution_lds::fit(fitted, observations, distribution_of(estimator, config), &settings)
 }
