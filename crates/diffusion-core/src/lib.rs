@@ -5,6 +5,8 @@
 //! a device; the network itself runs on any burn backend.
 
 mod atomic_file;
+pub mod autoencoder;
+mod config_keys;
 mod denoiser;
 pub mod device;
 pub mod ema;

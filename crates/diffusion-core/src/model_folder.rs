@@ -87,6 +87,11 @@ fn read_with(dir: &Path, weights_file: &str) -> Result<(UNet2DConfig, StateDict)
 /// what was there stays.
 pub fn write(dir: &Path, config: &UNet2DConfig, weights: &StateDict) -> Result<(), DiffusionError> {
     weights.check_shapes(&Layout::of(config)?.parameter_shapes())?;
+    write_text(dir, &config.to_json(), weights)
+}
+
+/// As [`write`], for a model of any kind: `config` is the text of its `config.json`.
+pub(crate) fn write_text(dir: &Path, config: &str, weights: &StateDict) -> Result<(), DiffusionError> {
     refuse_foreign(dir)?;
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
@@ -101,10 +106,10 @@ pub fn write(dir: &Path, config: &UNet2DConfig, weights: &StateDict) -> Result<(
     written
 }
 
-fn write_files(dir: &Path, config: &UNet2DConfig, weights: &StateDict) -> Result<(), DiffusionError> {
+fn write_files(dir: &Path, config: &str, weights: &StateDict) -> Result<(), DiffusionError> {
     fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
     for (name, bytes) in
-        [(CONFIG_FILE, config.to_json().into_bytes()), (WEIGHTS_FILE, weights.to_safetensors()?)]
+        [(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)]
     {
         let path = dir.join(name);
         write_synced(&path, &bytes).map_err(DiffusionError::io("write", &path))?;
@@ -139,11 +144,14 @@ fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
 /// without the keys that begin with `_`, a line feed, and [`StateDict::sha256`]. So neither number type nor release of
 /// diffusers nor order of keys on disk matters.
 pub fn model_hash(config: &UNet2DConfig, weights: &StateDict) -> String {
-    let keys: BTreeMap<String, Value> = match serde_json::to_value(config) {
-        Ok(Value::Object(map)) => map.into_iter().filter(|(key, _)| !key.starts_with('_')).collect(),
-        // A configuration is a struct of plain data, which always becomes an object.
-        _ => unreachable!("a configuration is a JSON object"),
-    };
+    // Plain data always become a JSON object.
+    hash_of(&serde_json::to_value(config).expect("a configuration is plain data"), weights)
+}
+
+/// The identity of a model of any kind, from its `config.json` and weights.
+pub(crate) fn hash_of(config: &Value, weights: &StateDict) -> String {
+    let keys: BTreeMap<&String, &Value> =
+        config.as_object().into_iter().flatten().filter(|(key, _)| !key.starts_with('_')).collect();
     let config = serde_json::to_string(&keys).expect("plain data is valid JSON");
     let text = format!("tribute/model/1\n{config}\n{}", weights.sha256());
     hex(&Sha256::digest(text))

@@ -21,7 +21,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::{DiffusionError, TensorF32};
 
 /// A trainable parameter of rank `D` on `device`, with the values of `tensor`.
-fn parameter<const D: usize>(
+pub(crate) fn parameter<const D: usize>(
     name: &str,
     tensor: &TensorF32,
     device: &Device,

@@ -34,7 +34,8 @@ pub fn noise_loss<M: Denoiser>(
 ///
 /// A batch is drawn whole and may go through the network in slices: which images, noises and timesteps belong to a step
 /// does not depend on how its batch is divided.
-pub(super) struct NoisyBatch {
+#[derive(Debug)]
+pub struct NoisyBatch {
     /// x_t, `[batch, channels, height, width]`.
     noisy: Vec<f32>,
     /// t, `[batch]`.

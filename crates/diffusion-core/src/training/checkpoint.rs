@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,6 +23,7 @@ use streams::Streams;
 
 use super::config::TrainingConfig;
 use super::loss_scaler::LossScaler;
+use super::task::TrainingTask;
 use super::trainer::Trainer;
 use crate::DiffusionError;
 use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
@@ -58,7 +60,8 @@ pub struct CheckpointState {
     pub loss_scaler: Option<LossScaler>,
     /// SHA-256 of `settings` as JSON with sorted keys and no spaces, in lower-case hexadecimal.
     pub settings_hash: String,
-    /// Everything that fixes the run besides the images: `training`, `schedule`, `seed`, `identity`.
+    /// Everything that fixes the run besides the images: `training`, `seed`, `identity`, and what the task has, for diffusion
+    /// models `schedule`.
     pub settings: Value,
     /// SHA-256 of each other file of the folder, in lower-case hexadecimal.
     pub files: BTreeMap<String, String>,
@@ -70,6 +73,24 @@ pub fn checkpoint_exists(dir: &Path) -> bool {
 }
 
 impl<M: Denoiser> Trainer<M> {
+    /// A trainer that goes on from the checkpoint in `dir`: on the CPU, bit for bit as if it had never stopped.
+    ///
+    /// `model` gives the architecture and the device; its weights are replaced.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`] and [`Trainer::restore`].
+    pub fn resume(
+        dir: &Path,
+        model: M,
+        config: TrainingConfig,
+        schedule: NoiseSchedule,
+        streams: Streams,
+    ) -> Result<Self, DiffusionError> {
+        Self::new(model, config, schedule, streams)?.restore(dir)
+    }
+}
+
+impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     /// Writes a checkpoint to the folder `dir`, in place of the one there. Its parent folders are made if needed.
     ///
     /// # Errors
@@ -98,22 +119,6 @@ impl<M: Denoiser> Trainer<M> {
         saved
     }
 
-    /// A trainer that goes on from the checkpoint in `dir`: on the CPU, bit for bit as if it had never stopped.
-    ///
-    /// `model` gives the architecture and the device; its weights are replaced.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`] and [`Trainer::restore`].
-    pub fn resume(
-        dir: &Path,
-        model: M,
-        config: TrainingConfig,
-        schedule: NoiseSchedule,
-        streams: Streams,
-    ) -> Result<Self, DiffusionError> {
-        Self::new(model, config, schedule, streams)?.restore(dir)
-    }
-
     /// This trainer, moved to where the checkpoint in `dir` is. For runs with an
     /// [identity](Trainer::with_identity); else see [`Trainer::resume`].
     ///
@@ -134,7 +139,7 @@ impl<M: Denoiser> Trainer<M> {
 
         let config: Value = serde_json::from_slice(&read_verified(dir, CONFIG, &state)?)
             .map_err(|error| bad(format!("{CONFIG} is not JSON: {error}")))?;
-        require_equal(dir, "model", &config, &round_trip(&self.model().config_json()?)?)?;
+        require_equal(dir, "model", &config, &round_trip(&self.task.config_json(self.model())?)?)?;
 
         let dict = |name: &str| {
             let origin = dir.join(name).display().to_string();
@@ -144,7 +149,7 @@ impl<M: Denoiser> Trainer<M> {
         let origin = dir.join(OPTIMIZER).display().to_string();
         let bytes = read_verified(dir, OPTIMIZER, &state)?;
         let optimizer = Optimizer::from_safetensors(self.config.optimizer.clone(), &model, &bytes, &origin)?
-            .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
+            .with_learning_rates_scaled(|name| self.task.learning_rate_scale(&model, name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
         self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
         self.loss_scaler = state.loss_scaler.or(self.loss_scaler);
@@ -153,12 +158,15 @@ impl<M: Denoiser> Trainer<M> {
 
     /// What a checkpoint is bound to.
     fn settings(&self) -> Result<Value, DiffusionError> {
-        round_trip(&serde_json::json!({
+        let mut settings = serde_json::json!({
             "training": self.config,
-            "schedule": self.schedule.config(),
             "seed": self.streams.seed(),
             "identity": self.identity,
-        }))
+        });
+        for (name, value) in self.task.settings() {
+            settings[name] = value;
+        }
+        round_trip(&settings)
     }
 
     /// A file of settings leaves out what is default, so that a difference in bits would read as one of nothing and 8.
@@ -189,7 +197,7 @@ impl<M: Denoiser> Trainer<M> {
             }
             write(name, bytes)?;
         }
-        write(CONFIG, &pretty(&self.model().config_json()?)?)?;
+        write(CONFIG, &pretty(&self.task.config_json(self.model())?)?)?;
         write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
         write(EMA, &self.ema.state_dict()?.to_safetensors()?)?;
         write(OPTIMIZER, &self.optimizer.to_safetensors()?)?;

@@ -1,7 +1,7 @@
 //! The training loop: one for training from scratch, fine-tuning, and gradient descent or ascent on any images.
 //!
 //! What differs between the methods of Tribute are values given to it: the model, the images (a
-//! [`BatchSource`](data::BatchSource)), the [`Objective`], the number of steps.
+//! [`BatchSource`](data::BatchSource)), the [`Objective`], the number of steps; and, for autoencoders, the [`TrainingTask`].
 //!
 //! Everything random in step k comes from streams numbered by k, so that a run that stops and resumes makes the same
 //! numbers as one that does not. A step's batch is drawn whole, whether it goes through the network at once or in
@@ -13,6 +13,7 @@ mod config;
 mod exchange;
 mod loss_scaler;
 mod observer;
+mod task;
 mod timesteps;
 mod trainer;
 
@@ -23,5 +24,6 @@ pub use config::{Objective, TrainingConfig};
 pub use exchange::GradientExchange;
 pub use loss_scaler::LossScaler;
 pub use observer::{Observer, Silent, StepReport};
+pub use task::{NoisePrediction, TrainingTask};
 pub use timesteps::antithetic_timesteps;
 pub use trainer::{Outcome, Trainer};

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use data::BatchSource;
 use streams::Streams;
 
-use super::batch::NoisyBatch;
 use super::config::TrainingConfig;
 use super::exchange::GradientExchange;
 use super::loss_scaler::LossScaler;
 use super::observer::{Observer, StepReport};
+use super::task::{NoisePrediction, TrainingTask};
 use crate::DiffusionError;
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
@@ -35,17 +36,17 @@ pub enum Outcome {
 
 /// A model in training: parameters, optimiser, average, and how far it is.
 ///
-/// Each step draws a batch, adds noise at antithetic timesteps, and moves the parameters along the gradient of the mean
-/// squared error of the predicted noise (Ho et al. 2020, equation 14), clipped to a common norm. The average follows
-/// each update.
+/// Each step draws a batch and moves the parameters along the gradient of its loss, clipped to a common norm. The average
+/// follows each update. The task says what the loss is: for diffusion models, the mean squared error of the predicted noise at
+/// antithetic timesteps (Ho et al. 2020, equation 14).
 #[derive(Debug)]
-pub struct Trainer<M: Denoiser> {
+pub struct Trainer<M, T = NoisePrediction> {
     /// On the autodiff device. `None` only inside [`Self::update`], which takes it and puts it back.
     model: Option<M>,
     pub(super) optimizer: Optimizer,
     pub(super) ema: Ema,
     pub(super) config: TrainingConfig,
-    pub(super) schedule: NoiseSchedule,
+    pub(super) task: T,
     pub(super) streams: Streams,
     pub(super) identity: BTreeMap<String, String>,
     pub(super) step: u64,
@@ -82,19 +83,34 @@ impl<M: Denoiser> Trainer<M> {
         schedule: NoiseSchedule,
         streams: Streams,
     ) -> Result<Self, DiffusionError> {
+        Self::for_task(model, config, NoisePrediction { schedule }, streams)
+    }
+}
+
+impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
+    /// As [`new`](Trainer::new), for a task of any kind.
+    ///
+    /// # Errors
+    /// As [`new`](Trainer::new).
+    pub fn for_task(
+        model: M,
+        config: TrainingConfig,
+        task: T,
+        streams: Streams,
+    ) -> Result<Self, DiffusionError> {
         config.validate()?;
         config.mixed_precision.require_on(&module_device(&model)?)?;
         let loss_scaler = config.mixed_precision.scales_loss().then(LossScaler::default);
         let model = if module_device(&model)?.is_autodiff() { model } else { model.train() };
         let optimizer = Optimizer::new(config.optimizer.clone(), &model)?
-            .with_learning_rates_scaled(|name| model.learning_rate_scale(name));
+            .with_learning_rates_scaled(|name| task.learning_rate_scale(&model, name));
         let ema = Ema::new(config.ema.clone(), &model)?;
         Ok(Self {
             model: Some(model),
             optimizer,
             ema,
             config,
-            schedule,
+            task,
             streams,
             identity: BTreeMap::new(),
             step: 0,
@@ -277,8 +293,8 @@ impl<M: Denoiser> Trainer<M> {
         // Ranks draw dropout of their own.
         let streams = if rank == 0 { self.streams } else { self.streams.child("rank", rank as u64) };
         let batch = source.batch(self.step, self.config.batch_size * parts)?;
-        let batch = NoisyBatch::new(&batch, self.step, model.sample_shape(), &self.schedule, &self.streams)?;
-        let images = batch.len();
+        let batch = self.task.draw(model, batch, self.step, &self.streams)?;
+        let images = T::images(&batch);
         let mut sum: Option<(Vec<Option<Tensor<1>>>, Tensor<1>)> = None;
         for part in 0..parts {
             // Sources give as many images as are asked for; one that gives fewer is divided as evenly as can be.
@@ -289,7 +305,7 @@ impl<M: Denoiser> Trainer<M> {
             let share = slice.len() as f32 / images as f32;
             let number = self.step * parts as u64 + part as u64;
             let precision = self.config.mixed_precision;
-            let loss = with_precision(precision, || batch.loss(model, slice, &streams, number))?;
+            let loss = with_precision(precision, || self.task.loss(model, &batch, slice, &streams, number))?;
             let factor = self.config.objective.sign() * share * self.loss_scale();
             let mut gradients = loss.clone().mul_scalar(factor).backward();
             let gradients = take_flat_gradients(model, &mut gradients);

@@ -28,8 +28,8 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub(super) fn build(
-        parts: &Parts<'_>,
+    pub(crate) fn build<C>(
+        parts: &Parts<'_, C>,
         widths: &AttentionWidths,
         rescale: f64,
     ) -> Result<Self, DiffusionError> {

@@ -18,6 +18,10 @@ pub struct Downsample2D {
 }
 
 impl Downsample2D {
+    pub(crate) fn new(conv: Conv2d, pad_first: bool) -> Self {
+        Self { conv, pad_first }
+    }
+
     /// `[batch, channels, height, width]` to `[batch, out, height / 2, width / 2]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.conv.forward(if self.pad_first { ops::pad_right_and_bottom(x) } else { x })
@@ -31,6 +35,10 @@ pub struct Upsample2D {
 }
 
 impl Upsample2D {
+    pub(crate) fn new(conv: Conv2d) -> Self {
+        Self { conv }
+    }
+
     /// `[batch, channels, height, width]` to `[batch, out, 2 height, 2 width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.conv.forward(ops::upsample_nearest(x))
@@ -69,7 +77,7 @@ impl DownBlock {
         let mut downsamplers = Vec::new();
         if parts.has(&name) {
             let pad_first = parts.config.downsample_padding == 0;
-            downsamplers.push(Downsample2D { conv: parts.conv(&name)?, pad_first });
+            downsamplers.push(Downsample2D::new(parts.conv(&name)?, pad_first));
         }
         Ok(Self { resnets, attentions, downsamplers })
     }
@@ -113,7 +121,7 @@ impl UpBlock {
         let name = format!("{prefix}.upsamplers.0.conv");
         let mut upsamplers = Vec::new();
         if parts.has(&name) {
-            upsamplers.push(Upsample2D { conv: parts.conv(&name)? });
+            upsamplers.push(Upsample2D::new(parts.conv(&name)?));
         }
         Ok(Self { resnets, attentions, upsamplers })
     }

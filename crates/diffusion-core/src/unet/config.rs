@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::DiffusionError;
+use crate::config_keys::refuse;
 use crate::unet::layout::Layout;
 
 /// A level of the contracting path.
@@ -282,11 +283,6 @@ impl UNet2DConfig {
         }
         Ok(())
     }
-}
-
-/// An error about one key.
-pub(super) fn refuse<T>(key: &str, reason: String) -> Result<T, DiffusionError> {
-    Err(DiffusionError::ConfigKey { key: key.to_owned(), reason })
 }
 
 #[cfg(test)]

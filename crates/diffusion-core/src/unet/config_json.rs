@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::config::{DownBlockType, UNet2DConfig, UpBlockType, refuse};
+use super::config::{DownBlockType, UNet2DConfig, UpBlockType};
 use crate::DiffusionError;
+use crate::config_keys::{Keys, choice, count, refuse};
 
 /// The release of diffusers whose `config.json` is written.
-const DIFFUSERS_VERSION: &str = "0.42.1";
+pub(crate) const DIFFUSERS_VERSION: &str = "0.42.1";
 
 /// Options of diffusers of which one setting is supported: key, accepted strings (the first is written).
 const FIXED: [(&str, &[&str]); 6] = [
@@ -130,11 +131,11 @@ impl TryFrom<Map<String, Value>> for UNet2DConfig {
     type Error = DiffusionError;
 
     fn try_from(map: Map<String, Value>) -> Result<Self, DiffusionError> {
-        let mut keys = Keys(map);
-        keys.check_constants()?;
+        let mut keys = Keys::new(map, "UNet2DModel")?;
+        check_constants(&mut keys)?;
         let default = Self::default();
         let config = Self {
-            sample_size: keys.sample_size()?,
+            sample_size: keys.sample_size(None)?,
             in_channels: keys.required("in_channels").and_then(|v| count("in_channels", &v))?,
             out_channels: keys.required("out_channels").and_then(|v| count("out_channels", &v))?,
             center_input_sample: keys.flag("center_input_sample", default.center_input_sample)?,
@@ -167,7 +168,7 @@ impl TryFrom<Map<String, Value>> for UNet2DConfig {
             attn_norm_num_groups: keys.optional_count("attn_norm_num_groups", None)?,
             norm_eps: keys.number("norm_eps", default.norm_eps)?,
             add_attention: keys.flag("add_attention", default.add_attention)?,
-            pruned_channels: keys.pruned_channels()?,
+            pruned_channels: pruned_channels(&mut keys)?,
         };
         keys.finish()?;
         config.validate()?;
@@ -175,144 +176,26 @@ impl TryFrom<Map<String, Value>> for UNet2DConfig {
     }
 }
 
-/// The keys that have not been read yet.
-struct Keys(Map<String, Value>);
-
-impl Keys {
-    fn required(&mut self, key: &str) -> Result<Value, DiffusionError> {
-        match self.0.remove(key) {
-            Some(value) => Ok(value),
-            None => refuse(key, "is missing; a UNet2DModel cannot be built without it".to_owned()),
-        }
+/// Takes the options that have one supported setting.
+fn check_constants(keys: &mut Keys) -> Result<(), DiffusionError> {
+    keys.fixed(&FIXED)?;
+    keys.absent(&ABSENT)?;
+    if keys.number("dropout", 0.0)? != 0.0 {
+        return refuse("dropout", "is not supported; use 0.0".to_owned());
     }
-
-    /// Takes the options that have one supported setting.
-    fn check_constants(&mut self) -> Result<(), DiffusionError> {
-        if let Some(class) = self.0.remove("_class_name").filter(|class| class != "UNet2DModel") {
-            return refuse("_class_name", format!("is {class}; only \"UNet2DModel\" is supported"));
-        }
-        for (key, accepted) in FIXED {
-            match self.0.remove(key) {
-                Some(value) if !accepted.iter().any(|name| value == **name) => {
-                    return refuse(key, format!("{value} is not supported; use \"{}\"", accepted[0]));
-                }
-                _ => {}
-            }
-        }
-        for key in ABSENT {
-            if let Some(value) = self.0.remove(key).filter(|value| !value.is_null()) {
-                return refuse(key, format!("{value} is not supported; use null"));
-            }
-        }
-        if self.number("dropout", 0.0)? != 0.0 {
-            return refuse("dropout", "is not supported; use 0.0".to_owned());
-        }
-        // Counts the rows of a learned time embedding; without one it means nothing.
-        self.optional_count("num_train_timesteps", None).map(drop)
-    }
-
-    fn sample_size(&mut self) -> Result<usize, DiffusionError> {
-        match self.required("sample_size")? {
-            Value::Array(sides) if sides.len() == 2 && sides[0] == sides[1] => {
-                count("sample_size", &sides[0])
-            }
-            value @ Value::Number(_) => count("sample_size", &value),
-            value => {
-                refuse("sample_size", format!("{value} is not supported; give the side of a square image"))
-            }
-        }
-    }
-
-    fn count(&mut self, key: &str, default: usize) -> Result<usize, DiffusionError> {
-        self.0.remove(key).map_or(Ok(default), |value| count(key, &value))
-    }
-
-    fn optional_count(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>, DiffusionError> {
-        match self.0.remove(key) {
-            None => Ok(default),
-            Some(Value::Null) => Ok(None),
-            Some(value) => count(key, &value).map(Some),
-        }
-    }
-
-    fn number(&mut self, key: &str, default: f64) -> Result<f64, DiffusionError> {
-        match self.0.remove(key) {
-            None => Ok(default),
-            Some(value) => match value.as_f64() {
-                Some(number) => Ok(number),
-                None => refuse(key, format!("{value} is not a number")),
-            },
-        }
-    }
-
-    fn flag(&mut self, key: &str, default: bool) -> Result<bool, DiffusionError> {
-        match self.0.remove(key) {
-            None => Ok(default),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(value) => refuse(key, format!("{value} is neither true nor false")),
-        }
-    }
-
-    fn list<T>(
-        &mut self,
-        key: &str,
-        read: impl Fn(&str, &Value) -> Result<T, DiffusionError>,
-    ) -> Result<Vec<T>, DiffusionError> {
-        match self.required(key)? {
-            Value::Array(entries) => {
-                entries.iter().enumerate().map(|(i, entry)| read(&format!("{key}[{i}]"), entry)).collect()
-            }
-            value => refuse(key, format!("{value} is not a list")),
-        }
-    }
-
-    fn pruned_channels(&mut self) -> Result<BTreeMap<String, usize>, DiffusionError> {
-        match self.0.remove("pruned_channels") {
-            None => Ok(BTreeMap::new()),
-            Some(Value::Object(widths)) => widths
-                .into_iter()
-                .map(|(layer, value)| {
-                    Ok((layer.clone(), count(&format!("pruned_channels.{layer}"), &value)?))
-                })
-                .collect(),
-            Some(value) => {
-                refuse("pruned_channels", format!("{value} is not an object of layer names and widths"))
-            }
-        }
-    }
-
-    /// Refuses what is left, but for diffusers' own notes.
-    fn finish(self) -> Result<(), DiffusionError> {
-        match self.0.keys().find(|key| !key.starts_with('_')) {
-            Some(key) => {
-                refuse(key, "is not an option of UNet2DModel; remove it or mend its spelling".to_owned())
-            }
-            None => Ok(()),
-        }
-    }
+    // Counts the rows of a learned time embedding; without one it means nothing.
+    keys.optional_count("num_train_timesteps", None).map(drop)
 }
 
-/// A whole number that is not negative; `1.0` is accepted for `1`.
-fn count(key: &str, value: &Value) -> Result<usize, DiffusionError> {
-    let whole = value.as_u64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n))
-            .map(|n| n as u64)
-    });
-    match whole.filter(|&n| n <= u64::from(u32::MAX)) {
-        Some(n) => Ok(n as usize),
-        None => refuse(key, format!("{value} is not a whole number of at least 0 and less than 2^32")),
-    }
-}
-
-/// One of several names.
-fn choice<T: Copy>(key: &str, value: &Value, choices: &[(&str, T)]) -> Result<T, DiffusionError> {
-    match choices.iter().find(|(name, _)| value == *name) {
-        Some((_, chosen)) => Ok(*chosen),
-        None => {
-            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            refuse(key, format!("{value} is not supported; use {}", names.join(" or ")))
+fn pruned_channels(keys: &mut Keys) -> Result<BTreeMap<String, usize>, DiffusionError> {
+    match keys.take("pruned_channels") {
+        None => Ok(BTreeMap::new()),
+        Some(Value::Object(widths)) => widths
+            .into_iter()
+            .map(|(layer, value)| Ok((layer.clone(), count(&format!("pruned_channels.{layer}"), &value)?)))
+            .collect(),
+        Some(value) => {
+            refuse("pruned_channels", format!("{value} is not an object of layer names and widths"))
         }
     }
 }

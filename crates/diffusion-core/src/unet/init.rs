@@ -15,7 +15,11 @@ use crate::{DiffusionError, StateDict, TensorF32, UNet2DConfig};
 /// # Errors
 /// As [`UNet2DConfig::validate`].
 pub fn initial_weights(config: &UNet2DConfig, streams: &Streams) -> Result<StateDict, DiffusionError> {
-    let layout = Layout::of(config)?;
+    initial_weights_of(&Layout::of(config)?, streams)
+}
+
+/// Fresh weights of the layers of any layout, as [`initial_weights`] has them.
+pub(crate) fn initial_weights_of(layout: &Layout, streams: &Streams) -> Result<StateDict, DiffusionError> {
     let mut weights = StateDict::new();
     for layer in layout.layers() {
         let shape = layer.weight_shape();
@@ -38,7 +42,7 @@ pub fn initial_weights(config: &UNet2DConfig, streams: &Streams) -> Result<State
     Ok(weights)
 }
 
-fn uniform_tensor(
+pub(crate) fn uniform_tensor(
     shape: Vec<usize>,
     bound: f64,
     streams: &Streams,

@@ -113,8 +113,13 @@ impl Layout {
                 "is named in pruned_channels, but can be pruned in no network of this shape".to_owned(),
             );
         }
-        let by_name = walk.layers.iter().enumerate().map(|(i, layer)| (layer.name.clone(), i)).collect();
-        Ok(Self { layers: walk.layers, attentions: walk.attentions, by_name })
+        Ok(Self::from_parts(walk.layers, walk.attentions))
+    }
+
+    /// The layout of a network with these layers and attention blocks.
+    pub(crate) fn from_parts(layers: Vec<Layer>, attentions: Vec<AttentionWidths>) -> Self {
+        let by_name = layers.iter().enumerate().map(|(i, layer)| (layer.name.clone(), i)).collect();
+        Self { layers, attentions, by_name }
     }
 
     /// All layers.

@@ -4,11 +4,11 @@ mod adapter;
 mod attention;
 mod blocks;
 mod config;
-mod config_json;
-mod init;
+pub(crate) mod config_json;
+pub(crate) mod init;
 pub mod layout;
 mod model;
-mod parts;
+pub(crate) mod parts;
 mod resnet;
 mod time_embedding;
 

@@ -8,8 +8,9 @@ use crate::nn::{Conv2d, GroupNorm, Linear};
 use crate::{DiffusionError, StateDict};
 
 /// A configuration, its layout, and weights that fit it.
-pub(super) struct Parts<'a> {
-    pub(super) config: &'a UNet2DConfig,
+pub(crate) struct Parts<'a, C = UNet2DConfig> {
+    pub(crate) config: &'a C,
+    norm_eps: f64,
     layout: &'a Layout,
     weights: &'a StateDict,
     device: &'a Device,
@@ -25,15 +26,28 @@ impl<'a> Parts<'a> {
         device: &'a Device,
     ) -> Result<Self, DiffusionError> {
         weights.check_shapes(&layout.parameter_shapes())?;
-        Ok(Self { config, layout, weights, device })
+        Ok(Self::of_network(config, config.norm_eps, layout, weights, device))
+    }
+}
+
+impl<'a, C> Parts<'a, C> {
+    /// Parts of a network of any configuration; layers that the weights lack are errors when they are asked for.
+    pub(crate) fn of_network(
+        config: &'a C,
+        norm_eps: f64,
+        layout: &'a Layout,
+        weights: &'a StateDict,
+        device: &'a Device,
+    ) -> Self {
+        Self { config, norm_eps, layout, weights, device }
     }
 
     /// Whether the network has a layer of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.layout.layer(name).is_some()
     }
 
-    pub(super) fn conv(&self, name: &str) -> Result<Conv2d, DiffusionError> {
+    pub(crate) fn conv(&self, name: &str) -> Result<Conv2d, DiffusionError> {
         match self.layout.layer(name).map(|layer| layer.kind) {
             Some(LayerKind::Conv { stride, padding, .. }) => {
                 Conv2d::load(self.weights, name, stride, padding, self.device)
@@ -42,24 +56,24 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub(super) fn linear(&self, name: &str) -> Result<Linear, DiffusionError> {
+    pub(crate) fn linear(&self, name: &str) -> Result<Linear, DiffusionError> {
         match self.layout.layer(name).map(|layer| layer.kind) {
             Some(LayerKind::Linear) => Linear::load(self.weights, name, self.device),
             _ => absent(name),
         }
     }
 
-    pub(super) fn norm(&self, name: &str) -> Result<GroupNorm, DiffusionError> {
+    pub(crate) fn norm(&self, name: &str) -> Result<GroupNorm, DiffusionError> {
         match self.layout.layer(name).map(|layer| layer.kind) {
             Some(LayerKind::GroupNorm { groups }) => {
-                GroupNorm::load(self.weights, name, groups, self.config.norm_eps, self.device)
+                GroupNorm::load(self.weights, name, groups, self.norm_eps, self.device)
             }
             _ => absent(name),
         }
     }
 
     /// The widths of an attention block, where the network has one of this name.
-    pub(super) fn attention(&self, name: &str) -> Option<&AttentionWidths> {
+    pub(crate) fn attention(&self, name: &str) -> Option<&AttentionWidths> {
         self.layout.attentions().iter().find(|block| block.name == name)
     }
 }

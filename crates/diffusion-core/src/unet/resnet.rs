@@ -14,12 +14,13 @@ use crate::nn::{Conv2d, GroupNorm, Linear};
 /// y = (conv2(silu(norm2(h))) + shortcut(x)) / rescale
 /// ```
 ///
-/// The shortcut is a 1 x 1 convolution where the block changes the width, else the identity.
+/// The shortcut is a 1 x 1 convolution where the block changes the width, else the identity. The blocks of autoencoders know
+/// no time and have no `time_emb_proj`.
 #[derive(Module, Debug)]
 pub struct ResnetBlock2D {
     norm1: GroupNorm,
     conv1: Conv2d,
-    time_emb_proj: Linear,
+    time_emb_proj: Option<Linear>,
     norm2: GroupNorm,
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
@@ -27,12 +28,13 @@ pub struct ResnetBlock2D {
 }
 
 impl ResnetBlock2D {
-    pub(super) fn build(parts: &Parts<'_>, name: &str, rescale: f64) -> Result<Self, DiffusionError> {
+    pub(crate) fn build<C>(parts: &Parts<'_, C>, name: &str, rescale: f64) -> Result<Self, DiffusionError> {
+        let time = format!("{name}.time_emb_proj");
         let shortcut = format!("{name}.conv_shortcut");
         Ok(Self {
             norm1: parts.norm(&format!("{name}.norm1"))?,
             conv1: parts.conv(&format!("{name}.conv1"))?,
-            time_emb_proj: parts.linear(&format!("{name}.time_emb_proj"))?,
+            time_emb_proj: if parts.has(&time) { Some(parts.linear(&time)?) } else { None },
             norm2: parts.norm(&format!("{name}.norm2"))?,
             conv2: parts.conv(&format!("{name}.conv2"))?,
             conv_shortcut: if parts.has(&shortcut) { Some(parts.conv(&shortcut)?) } else { None },
@@ -42,10 +44,24 @@ impl ResnetBlock2D {
 
     /// `x` is `[batch, in, height, width]`, `activated_time` the time embedding after SiLU, `[batch, time]`.
     pub fn forward(&self, x: Tensor<4>, activated_time: Tensor<2>) -> Tensor<4> {
-        let shift = self.time_emb_proj.forward(activated_time);
-        let [batch, channels] = shift.dims();
+        let shift = self.time_emb_proj.as_ref().map(|linear| linear.forward(activated_time));
+        self.forward_shifted(x, shift)
+    }
+
+    /// The block without a time.
+    pub(crate) fn forward_timeless(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_shifted(x, None)
+    }
+
+    fn forward_shifted(&self, x: Tensor<4>, shift: Option<Tensor<2>>) -> Tensor<4> {
         let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        let hidden = hidden + shift.reshape([batch, channels, 1, 1]);
+        let hidden = match shift {
+            Some(shift) => {
+                let [batch, channels] = shift.dims();
+                hidden + shift.reshape([batch, channels, 1, 1])
+            }
+            None => hidden,
+        };
         let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         let y = match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + hidden,
