@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use data::{ContributorKey, Dataset, OpenOptions, Selection};
+use data::{ContributorKey, DataFormat, Dataset, OpenOptions, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::require;
@@ -12,8 +12,12 @@ use crate::error::StudyError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A dataset pack (its folder with `pack.toml`), a CSV with a column `file`, or a folder of contributors' folders.
+    /// A dataset pack (its folder with `pack.toml`), a CSV with a column `file`, a published layout, or a folder of
+    /// contributors' folders.
     pub path: PathBuf,
+    /// A published layout; found out when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<DataFormat>,
     /// Columns that together name the contributor.
     #[serde(default)]
     pub contributor: ContributorKey,
@@ -41,7 +45,12 @@ impl DataConfig {
     /// Those of [`Dataset::open`] and [`Dataset::select`].
     pub fn open(&self) -> Result<Dataset, StudyError> {
         let resolution = u32::try_from(self.resolution).ok();
-        let options = OpenOptions { key: self.contributor.clone(), resolution, ..OpenOptions::default() };
+        let options = OpenOptions {
+            key: self.contributor.clone(),
+            resolution,
+            format: self.format,
+            ..OpenOptions::default()
+        };
         Ok(Dataset::open(&self.path, &options)?.select(&self.select)?)
     }
 
