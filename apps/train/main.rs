@@ -1,15 +1,19 @@
 //! `tribute-train`: trains a model on everybody's images, or on a coalition's, into a model folder; an interrupted training
 //! continues.
 
+mod ranks;
 mod settings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use diffusion_core::UNet2DModel;
+use diffusion_core::device::DeviceChoice;
 use diffusion_core::model_folder::{self, model_hash};
+use diffusion_core::training::GradientExchange;
+use diffusion_core::{DiffusionError, UNet2DModel};
 use ledger::append_jsonl;
+use ranks::{Follower, Leader};
 use removal::Coalition;
 use serde_json::json;
 use settings::Settings;
@@ -48,6 +52,12 @@ struct Arguments {
     /// Sample from the model, measure it, and add one record to this JSONL file
     #[arg(long)]
     db: Option<PathBuf>,
+    /// Processes that share each batch: this one and copies of it. The result differs by rounding alone
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    data_parallel: usize,
+    /// Which of the processes this is; set by the first one for the others
+    #[arg(long, hide = true)]
+    rank: Option<usize>,
     /// Name of the experiment, kept in the record of --db
     #[arg(long, requires = "db")]
     exp_name: Option<String>,
@@ -66,8 +76,11 @@ enum TrainMethod {
 }
 
 fn main() -> ExitCode {
-    let arguments: Arguments = parse();
-    main_with(|| arguments.compute.in_threads(|| run(&arguments)))
+    let mut arguments: Arguments = parse();
+    main_with(|| {
+        arguments.share_machine()?;
+        arguments.compute.in_threads(|| run(&arguments))
+    })
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -80,12 +93,29 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let session = Session::start(&arguments.compute)?;
     let fine_tunes = arguments.method == TrainMethod::PruneFineTune;
     let context = arguments.study.open(&session, &arguments.settings.overrides(fine_tunes))?;
+    let batch_size = context.config.train.optimization.batch_size;
+    if arguments.data_parallel > batch_size {
+        let ranks = arguments.data_parallel;
+        return Err(usage(format!(
+            "--data-parallel is {ranks}, but a batch has {batch_size} images: give at most as many processes"
+        )));
+    }
     let images = arguments.images(&context)?;
     let start = arguments.load.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
     let (trained, method) = match (arguments.method, &start) {
         (TrainMethod::Retrain, start) => {
-            let trained = train_from(&context, &images, start.as_ref(), &arguments.out, &session.progress)?;
-            (trained, Method::Retrain)
+            let connect = || arguments.connect();
+            let connect: Option<study::Connect<'_>> = (arguments.data_parallel > 1).then_some(&connect);
+            let out = &arguments.out;
+            let trained = train_from(&context, &images, start.as_ref(), out, connect, &session.progress);
+            if arguments.rank.is_some() {
+                // The first rank tells what came out, also that it was stopped.
+                return match trained {
+                    Ok(_) | Err(study::StudyError::Stopped) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            (trained?, Method::Retrain)
         }
         (TrainMethod::PruneFineTune, None) => {
             return Err(usage("--method prune_fine_tune prunes a trained model: give it with --load"));
@@ -132,6 +162,35 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
+    /// Gives each rank of a data-parallel training its part of the machine, where the command line leaves it open.
+    fn share_machine(&mut self) -> anyhow::Result<()> {
+        match self.data_parallel {
+            0 => return Err(usage("--data-parallel is 0: give the number of processes, 1 or more")),
+            1 => return Ok(()),
+            _ if self.method == TrainMethod::PruneFineTune => {
+                return Err(usage(
+                    "--data-parallel is for --method retrain: prune and fine-tune in one process",
+                ));
+            }
+            _ => {}
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.compute.threads.get_or_insert((cores / self.data_parallel).max(1));
+        if self.compute.device == DeviceChoice::Cuda(None) {
+            self.compute.device = DeviceChoice::Cuda(Some(self.rank.unwrap_or(0)));
+        }
+        self.compute.quiet |= self.rank.is_some();
+        Ok(())
+    }
+
+    /// Meets the other ranks.
+    fn connect(&self) -> Result<Box<dyn GradientExchange>, DiffusionError> {
+        Ok(match self.rank {
+            Some(rank) => Box::new(Follower::new(rank, self.data_parallel)),
+            None => Box::new(Leader::start(self.data_parallel)?),
+        })
+    }
+
     /// Whose images are trained on.
     fn images(&self, context: &Context) -> anyhow::Result<Coalition> {
         let n = context.contributors();

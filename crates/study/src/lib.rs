@@ -49,7 +49,7 @@ pub use layout::StudyDir;
 pub use matching::{
     SettingDifference, differences_from_study, planned_runs, run_settings, setting_differences,
 };
-pub use models::{TrainedModel, fine_tune_pruned, train_from, train_full_model, unlearned_model};
+pub use models::{Connect, TrainedModel, fine_tune_pruned, train_from, train_full_model, unlearned_model};
 pub use plan::{Draws, drawn_coalitions};
 pub use progress::{Progress, Silent, Task, TaskProgress, Unit};
 pub use pruning::{

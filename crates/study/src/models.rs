@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::{self, model_hash, read_config};
-use diffusion_core::training::{CheckpointState, Trainer, checkpoint_exists};
+use diffusion_core::training::{CheckpointState, GradientExchange, Trainer, checkpoint_exists};
+use diffusion_core::{DiffusionError, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::Method;
@@ -56,19 +56,26 @@ pub fn train_full_model(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let everybody = Coalition::full(context.contributors());
-    train_from(context, &everybody, None, folder, progress)
+    train_from(context, &everybody, None, folder, None, progress)
 }
+
+/// Starts or meets the other ranks of a data-parallel training.
+pub type Connect<'a> = &'a dyn Fn() -> Result<Box<dyn GradientExchange>, DiffusionError>;
 
 /// Trains on a coalition's images by the study's `[train]`, from fresh weights or those of `start`, and leaves what
 /// `[train.log]` says beside the model.
 ///
+/// With `connect`, this process is one rank of a data-parallel training: it is called once the trainer is where the folder's
+/// checkpoint is, if there are steps to do. Only the first rank writes files.
+///
 /// # Errors
-/// As [`full_model`]; a coalition without images; a start of another architecture.
+/// As [`full_model`]; a coalition without images; a start of another architecture; ranks that are lost.
 pub fn train_from(
     context: &Context,
     images: &Coalition,
     start: Option<&UNet2DModel>,
     folder: &Path,
+    connect: Option<Connect<'_>>,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let config = &context.config.train;
@@ -91,17 +98,26 @@ pub fn train_from(
     )?
     .with_identity(identity);
     let kept = log_folder(folder);
-    if checkpoint_exists(folder) {
+    let begun = checkpoint_exists(folder);
+    if begun {
         trainer = trainer.restore(folder)?;
-    } else if config.log.null_model {
+    }
+    let mut first_rank = true;
+    if let Some(connect) = connect.filter(|_| trainer.step() < config.steps) {
+        let exchange = connect()?;
+        first_rank = exchange.rank() == 0;
+        trainer = trainer.with_exchange(exchange)?;
+    }
+    if !begun && first_rank && config.log.null_model {
         let fresh = trainer.ema_model()?;
         model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?)?;
     }
-    let metrics =
-        (config.log.every > 0).then(|| Metrics::open(&kept, config.log.every, trainer.step())).transpose()?;
+    let metrics = (config.log.every > 0 && first_rank)
+        .then(|| Metrics::open(&kept, config.log.every, trainer.step()))
+        .transpose()?;
     loop {
         let goal = Goal {
-            folder: Some(folder),
+            folder: first_rank.then_some(folder),
             steps: next_pause(config, trainer.step()),
             last: config.steps,
             images,
@@ -110,7 +126,9 @@ pub fn train_from(
             metrics: metrics.as_ref(),
         };
         trainer = advance(context, trainer, &goal, progress)?;
-        keep(context, &trainer, folder, &kept, progress)?;
+        if first_rank {
+            keep(context, &trainer, folder, &kept, progress)?;
+        }
         if trainer.step() >= config.steps {
             break;
         }

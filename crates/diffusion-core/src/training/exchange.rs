@@ -1,7 +1,8 @@
 //! Data-parallel training: several processes, each with a slice of every batch, that add their gradients.
 //!
-//! burn's distributed operations (`DistributedOps::all_reduce`) start from devices of one backend with a communication
-//! library of their own (NCCL on CUDA); the CPU backends have one device and implement none. Here any processes with a
+//! burn's distributed operations (`DistributedOps::all_reduce`) add tensors of several devices of one backend within one
+//! process, through that backend's communication library; Flex and ndarray keep their default, which is not
+//! implemented. Here any processes with a
 //! channel between them can add rows of numbers: [`GradientExchange`] is that channel.
 
 use crate::DiffusionError;

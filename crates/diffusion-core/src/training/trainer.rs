@@ -56,6 +56,8 @@ pub struct Trainer<M, T = NoisePrediction> {
     exchange: Option<Box<dyn GradientExchange>>,
     /// Whether this rank's observer asked to stop; all ranks stop after the step that tells them.
     wants_to_stop: bool,
+    /// Whether the ranks agreed to stop after the last step.
+    ranks_stop: bool,
 }
 
 /// What a step's backward pass gave.
@@ -118,6 +120,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
             loss_scaler,
             exchange: None,
             wants_to_stop: false,
+            ranks_stop: false,
         })
     }
 
@@ -225,17 +228,17 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, DiffusionError> {
         while self.step < to_step {
-            let (report, all_stop) = self.one_step(source)?;
+            // Agreed in the last step of an earlier call: ranks may be called with different targets.
+            if self.ranks_stop {
+                (self.ranks_stop, self.wants_to_stop) = (false, false);
+                return Ok(Outcome::Stopped { step: self.step });
+            }
+            let (report, ranks_stop) = self.one_step(source)?;
             let asked = observer.on_step(&report) == ControlFlow::Break(());
-            let stop = match self.exchange {
-                Some(_) => {
-                    self.wants_to_stop |= asked;
-                    all_stop
-                }
-                None => asked,
-            };
-            if stop && self.step < to_step {
-                self.wants_to_stop = false;
+            if self.exchange.is_some() {
+                self.wants_to_stop |= asked;
+                self.ranks_stop = ranks_stop;
+            } else if asked && self.step < to_step {
                 return Ok(Outcome::Stopped { step: self.step });
             }
         }
