@@ -28,7 +28,10 @@ fn scores(study: &Path, model: &Path, arguments: &[&str]) -> Value {
 /// The result without what differs from run to run.
 fn without_seconds(mut result: Value) -> Value {
     for method in result["methods"].as_array_mut().unwrap() {
-        assert!(method.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap() >= 0.0);
+        let method = method.as_object_mut().unwrap();
+        let [all, shared] =
+            ["seconds", "shared_seconds"].map(|key| method.remove(key).unwrap().as_f64().unwrap());
+        assert!(shared >= 0.0 && all >= shared, "{all} {shared}");
     }
     result
 }
@@ -77,6 +80,11 @@ fn every_method_scores_every_contributor_and_options_are_keys() {
         result["methods"][0]["scores"].clone()
     };
     assert_eq!(trak(&[]), by_name("trak"));
+    // Alone, a method shares nothing; among all, its gradients are those of four others.
+    let alone = scores(&file, &model, &[&small[..], &["--methods", "trak"]].concat());
+    assert_eq!(alone["methods"][0]["shared_seconds"], 0.0);
+    let of_trak = methods.iter().find(|method| method["method"] == "trak").unwrap();
+    assert!(of_trak["shared_seconds"].as_f64().unwrap() > 0.0, "{of_trak}");
     for options in [
         &["--projection", "normal"][..],
         &["--damping", "7"],

@@ -111,6 +111,7 @@ fn as_json(context: &Context, model: &Path, samples: usize, scores: &[MethodScor
                 "method": scored.method,
                 "title": scored.method.title(),
                 "seconds": scored.seconds,
+                "shared_seconds": scored.shared_seconds,
                 "scores": scored.scores,
             })
         })

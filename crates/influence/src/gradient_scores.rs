@@ -45,6 +45,8 @@ pub struct ImageScores {
     pub scores: Vec<f64>,
     /// Seconds that the method takes alone; methods share gradients, so that several take less than the sum.
     pub seconds: f64,
+    /// The part of them behind gradients that another of the methods uses, too.
+    pub shared_seconds: f64,
 }
 
 /// How far the work is.
@@ -109,7 +111,8 @@ impl<M: Denoiser> GradientScorer<'_, M> {
         )?;
         let mut made: BTreeMap<Part, (Array2<f64>, f64)> = BTreeMap::new();
         let mut scores = Vec::new();
-        for &method in methods.iter().filter(|m| m.evidence() == crate::Evidence::Gradients) {
+        let wanted = || methods.iter().copied().filter(|m| m.evidence() == crate::Evidence::Gradients);
+        for method in wanted() {
             let [train, targets] = parts(method);
             for part in [train, targets] {
                 if let Entry::Vacant(place) = made.entry(part) {
@@ -122,7 +125,11 @@ impl<M: Denoiser> GradientScorer<'_, M> {
             let ((train, train_seconds), (targets, target_seconds)) = (&made[&train], &made[&targets]);
             let of_images = self.score(method, train, targets)?;
             let seconds = train_seconds + target_seconds + start.elapsed().as_secs_f64();
-            scores.push(ImageScores { method, scores: of_images, seconds });
+            let users = |part: Part| wanted().filter(|&method| parts(method).contains(&part)).count();
+            let of_part = |part: Part, seconds: f64| if users(part) > 1 { seconds } else { 0.0 };
+            let shared_seconds =
+                of_part(parts(method)[0], *train_seconds) + of_part(parts(method)[1], *target_seconds);
+            scores.push(ImageScores { method, scores: of_images, seconds, shared_seconds });
         }
         Ok(scores)
     }

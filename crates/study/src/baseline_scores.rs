@@ -29,8 +29,10 @@ pub struct MethodScores {
     pub scores: Vec<f64>,
     /// Of each training image, in the order of the study's training view.
     pub image_scores: Vec<f64>,
-    /// Seconds that the method takes alone. Methods share what they are computed from.
+    /// Seconds that the method takes alone. Methods share what they are computed from, so several take less than the sum.
     pub seconds: f64,
+    /// The part of them behind features or gradients that another of the methods uses, too.
+    pub shared_seconds: f64,
 }
 
 /// Scores the contributors by each of `methods`, in their order and each once. `model` has the weights that `samples` were
@@ -49,9 +51,9 @@ pub fn baseline_scores(
     progress: &dyn Progress,
 ) -> Result<Vec<MethodScores>, StudyError> {
     let mut scores: BTreeMap<InfluenceMethod, MethodScores> = BTreeMap::new();
-    let mut keep = |method: InfluenceMethod, image_scores: Vec<f64>, seconds: f64| {
-        let of_contributors = by_contributor(context, method, &image_scores)?;
-        scores.insert(method, MethodScores { method, scores: of_contributors, image_scores, seconds });
+    let mut keep = |method: InfluenceMethod, image_scores: Vec<f64>, seconds: f64, shared_seconds: f64| {
+        let scored = by_contributor(context, method, &image_scores)?;
+        scores.insert(method, MethodScores { method, scores: scored, image_scores, seconds, shared_seconds });
         Ok::<_, StudyError>(())
     };
     for evidence in [Evidence::Pixels, Evidence::Features] {
@@ -68,7 +70,8 @@ pub fn baseline_scores(
                 (images, sampled, "features")
             }
         };
-        let shared = start.elapsed().as_secs_f64();
+        let common = start.elapsed().as_secs_f64();
+        let shared = if wanted.len() > 1 { common } else { 0.0 };
         for method in wanted {
             let start = Instant::now();
             let of_images = match method {
@@ -77,11 +80,11 @@ pub fn baseline_scores(
                 }
                 _ => mean_cosine(&images, &sampled, what)?,
             };
-            keep(method, of_images, shared + start.elapsed().as_secs_f64())?;
+            keep(method, of_images, common + start.elapsed().as_secs_f64(), shared)?;
         }
     }
     for scored in gradient_scores(context, model, samples, methods, progress)? {
-        keep(scored.method, scored.scores, scored.seconds)?;
+        keep(scored.method, scored.scores, scored.seconds, scored.shared_seconds)?;
     }
     let mut order = Vec::with_capacity(methods.len());
     for method in methods {
