@@ -225,7 +225,7 @@ fn classes_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn images_by_the_ten_thousand_need_classes() {
+fn images_by_the_ten_thousand_work_on_bits_or_need_classes() {
     let n = 20_001;
     let line = |method: &str, distribution: &str, seed: usize| {
         let (inside, outside): (Vec<usize>, Vec<usize>) =
@@ -241,7 +241,54 @@ fn images_by_the_ten_thousand_need_classes() {
     let path = folder.path().join("all.jsonl");
     fs::write(&path, lines.map(|line| line.to_string() + "\n").collect::<String>()).unwrap();
     let path = path.display().to_string();
-    run(LDS, ["--train_db", &path]).refused(2, &["20001 contributors", "--by-class", "banzhaf_sample_reuse"]);
+    run(LDS, ["--train_db", &path, "--estimator", "lasso"]).refused(
+        2,
+        &["20001 contributors", "--by-class", "banzhaf_sample_reuse", "`banzhaf` suits these draws"],
+    );
+    // Whose matrix would have 400 million entries.
+    let outcome = run(LDS, ["--train_db", &path, "--bootstrap", "50"]).succeeded();
+    assert!(outcome.stderr.contains("solved on bit masks"), "{}", outcome.stderr);
+    let scores = &outcome.told()["behaviors"]["is"]["scores"];
+    assert_eq!(scores["values"].as_array().unwrap().len(), n);
+    assert_eq!(scores["diagnostics"]["large"]["converged"], true);
+}
+
+#[test]
+fn large_games_have_the_scores_of_small_ones_without_intervals() {
+    for (distribution, estimator) in
+        [("shapley", "kernel_shap"), ("shapley", "kernel_shap_size_adjusted"), ("uniform", "banzhaf")]
+    {
+        let judge = |more: &[&str]| {
+            let usual = ["--by_class", "--model_behavior_key", "entropy", "--removal_dist", distribution];
+            reference(&[&usual[..], &["--estimator", estimator], more].concat())
+        };
+        let dense = judge(&[]);
+        if dense.code != Some(0) {
+            // The database has no draws of this distribution.
+            assert_eq!(distribution, "uniform", "{dense:?}");
+            continue;
+        }
+        let (dense, large) = (dense.json(), judge(&["--large-beyond", "0"]).json());
+        let [dense, large] = [dense, large].map(|told| told["behaviors"]["entropy"].clone());
+        let values = |told: &Value| told["scores"]["values"].as_array().unwrap().clone();
+        let largest = values(&dense).iter().map(|v| v.as_f64().unwrap().abs()).fold(0.0, f64::max);
+        for (one, two) in values(&large).iter().zip(values(&dense)) {
+            assert!((one.as_f64().unwrap() - two.as_f64().unwrap()).abs() < 1e-7 * largest, "{estimator}");
+        }
+        assert!(large["scores"]["closed_form"].is_null() && large["scores"]["bootstrap"].is_null());
+        assert!(dense["scores"]["closed_form"].is_object());
+        assert_eq!(large["lds"]["mean"], dense["lds"]["mean"]);
+        assert!(large["warnings"].to_string().contains("no intervals"), "{}", large["warnings"]);
+        let half = &large["stability"]["split_half"]["correlation"];
+        assert!(half.as_f64().unwrap() > 0.3, "{half}");
+        assert!(large["stability"]["resampled"]["undefined"].is_string());
+        let tau = dense["stability"]["resampled"]["kendall_tau"].as_f64().unwrap();
+        assert!(tau > 0.3 && tau <= 1.0, "{tau}");
+        assert_eq!(dense["stability"]["resampled"]["top"], 3);
+        let top = judge(&["--top", "2"]).json();
+        assert_eq!(top["behaviors"]["entropy"]["stability"]["resampled"]["top"], 2);
+    }
+    reference(&["--by_class", "--top", "0"]).refused(2, &["--top is 0"]);
 }
 
 #[test]

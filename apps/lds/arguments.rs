@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use attribution_lds::Estimator;
+use attribution_lds::{Estimator, FitSettings};
 use clap::Parser;
 use removal::RemovalDistribution;
 use terminal::usage;
@@ -87,6 +87,13 @@ pub struct Arguments {
     /// beta of the estimator beta_shapley
     #[arg(long, default_value_t = 1.0)]
     pub beta_shapley_beta: f64,
+    /// Contributors times coalitions (or contributors) beyond which kernel_shap, kernel_shap_size_adjusted, banzhaf and datamodel work on bit
+    /// masks: little memory, no intervals
+    #[arg(long, default_value_t = FitSettings::default().large_beyond)]
+    pub large_beyond: usize,
+    /// Contributors that count as the top in the stability of ranks
+    #[arg(long, default_value_t = 3)]
+    pub top: usize,
     /// Use only this many training coalitions; several numbers give the score for each
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub max_train_size: Vec<usize>,
@@ -138,6 +145,7 @@ impl Arguments {
             ("--max-train-size", self.max_train_size.iter().min().copied()),
             ("--num-test-subset", self.num_test_subset),
             ("--n-samples", self.n_samples),
+            ("--top", Some(self.top)),
         ];
         if let Some((option, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
             return Err(usage(format!("{option} is 0, must be 1 or more")));

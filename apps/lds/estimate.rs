@@ -10,9 +10,9 @@ use terminal::usage;
 use crate::arguments::Arguments;
 use crate::evidence::Evidence;
 
-/// Contributors beyond which n x n matrices (3.2 GB each) do not fit most machines. Data sets of tens of thousands of images, none
-/// of them grouped, are beyond it.
-const LARGEST_REGRESSION: usize = 20_000;
+/// Contributors times coalitions (or contributors, if those are more) beyond which matrices of numbers, of which there are
+/// several, pass 0.5 GB.
+const LARGEST_TABLE: usize = 64_000_000;
 
 /// An estimator and what its draws come from.
 #[derive(Debug, Clone)]
@@ -21,7 +21,8 @@ pub struct Estimation {
     pub estimator: Estimator,
     /// The distribution of the training coalitions.
     pub distribution: RemovalDistribution,
-    settings: FitSettings,
+    /// Level, bootstrap and so on.
+    pub settings: FitSettings,
 }
 
 impl Estimation {
@@ -47,13 +48,16 @@ impl Estimation {
                 fitting(distribution)
             )));
         }
-        if evidence.n > LARGEST_REGRESSION && solves_equations(estimator) {
+        let entries = evidence.n.saturating_mul(evidence.train.len().max(evidence.n));
+        if entries > LARGEST_TABLE && solves_equations(estimator) && !estimator.has_large_form() {
             return Err(usage(format!(
-                "{} contributors are too many for `{estimator}`, which solves equations with {:.0} GB in each matrix: make classes \
-                 the contributors with --by-class, or take an --estimator that averages (sample_reuse, permutation, \
-                 banzhaf_sample_reuse, loo, aoi)",
+                "{} contributors in {} coalitions are too many for `{estimator}`, which holds them as numbers of {:.1} GB, several \
+                 times: take kernel_shap, banzhaf or datamodel, which work on bits (`{}` suits these draws), or one that averages (sample_reuse, permutation, \
+                 banzhaf_sample_reuse, loo, aoi), or make classes the contributors with --by-class",
                 evidence.n,
-                8e-9 * (evidence.n as f64).powi(2)
+                evidence.train.len(),
+                8e-9 * entries as f64,
+                fitting(distribution),
             )));
         }
         let settings = FitSettings {
@@ -61,17 +65,23 @@ impl Estimation {
             bootstrap: Some(Bootstrap { resamples: arguments.resamples(), seed: arguments.seed }),
             beta_shapley_alpha: arguments.beta_shapley_alpha,
             beta_shapley_beta: arguments.beta_shapley_beta,
+            large_beyond: arguments.large_beyond,
             ..FitSettings::default()
         };
         Ok(Self { estimator, distribution, settings })
     }
 
-    /// Scores from training coalitions and the utilities of everybody and nobody, which may be missing where the estimator
-    /// does not need them.
+    /// Training coalitions and the utilities of everybody and nobody, which may be missing where the estimator does not need
+    /// them.
     ///
     /// # Errors
-    /// Missing endpoints; what the estimator refuses.
-    pub fn fit(&self, draws: UtilityTable, full: &[f64], none: &[f64]) -> anyhow::Result<Attribution> {
+    /// Missing endpoints.
+    pub fn observations(
+        &self,
+        draws: UtilityTable,
+        full: &[f64],
+        none: &[f64],
+    ) -> anyhow::Result<Observations> {
         let (needs_full, needs_none) = match self.estimator {
             Estimator::Datamodel | Estimator::Lasso | Estimator::Banzhaf | Estimator::BanzhafSampleReuse => {
                 (false, false)
@@ -91,9 +101,25 @@ impl Estimation {
         };
         let full = end(full, needs_full, "--full", "everybody")?;
         let none = end(none, needs_none, "--null", "nobody")?;
-        let observations = Observations::new(draws, full, none)?;
-        fit(self.estimator, &observations, self.distribution, &self.settings)
+        Ok(Observations::new(draws, full, none)?)
+    }
+
+    /// Scores with their intervals.
+    ///
+    /// # Errors
+    /// What the estimator refuses.
+    pub fn fit(&self, observations: &Observations) -> anyhow::Result<Attribution> {
+        fit(self.estimator, observations, self.distribution, &self.settings)
             .with_context(|| format!("the scores by `{}`", self.estimator))
+    }
+
+    /// Scores without a bootstrap.
+    ///
+    /// # Errors
+    /// What the estimator refuses.
+    pub fn values(&self, observations: &Observations) -> Result<Vec<f64>, AttributionError> {
+        let settings = FitSettings { bootstrap: None, ..self.settings.clone() };
+        Ok(fit(self.estimator, observations, self.distribution, &settings)?.values)
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::arguments::Arguments;
 use crate::estimate::Estimation;
 use crate::evidence::Evidence;
+use crate::stability::Stability;
 use crate::utilities::{Measured, Utilities};
 
 /// What was found for a behaviour.
@@ -26,6 +27,8 @@ pub struct Judged {
     pub curve: Vec<(usize, Result<Lds, AttributionError>)>,
     /// The noise ceiling; `None` for behaviours with a number for each image.
     pub ceiling: Option<Result<NoiseCeiling, AttributionError>>,
+    /// How far the ranks would stay with other draws; `None` for behaviours with a number for each image.
+    stability: Option<Stability>,
     /// What a reader should know.
     pub warnings: Vec<String>,
     missing: Json,
@@ -63,15 +66,22 @@ pub fn judge(
     let mut curve = Vec::new();
     let mut scores = Vec::new();
     let mut draws = 0;
-    for size in sizes(utilities.train.len(), &arguments.max_train_size, &mut warnings) {
+    let mut stability = None;
+    let sizes = sizes(utilities.train.len(), &arguments.max_train_size, &mut warnings);
+    let largest = sizes.last().copied().unwrap_or(0);
+    for size in sizes {
         let train = &utilities.train[..size];
         draws = train.iter().map(|(row, _)| u64::from(row.times)).sum();
         let end =
             |rows: &[Measured<'_>], image: usize| rows.iter().map(|(_, y)| y[image]).collect::<Vec<_>>();
-        let fit = |image: usize| {
+        let observed = |image: usize| {
             let (full, none) = (end(&utilities.full, image), end(&utilities.none, image));
-            estimation.fit(table(train, image)?, &full, &none)
+            estimation.observations(table(train, image)?, &full, &none)
         };
+        if size == largest && !utilities.by_image {
+            stability = Some(Stability::of(&observed(0)?, estimation, arguments));
+        }
+        let fit = |image: usize| estimation.fit(&observed(image)?);
         scores = (0..utilities.images).map(fit).collect::<anyhow::Result<Vec<_>>>().map_err(|error| {
             error.context(format!("the behaviour `{key}` from {size} training coalitions"))
         })?;
@@ -90,6 +100,7 @@ pub fn judge(
         scores,
         by_image: utilities.by_image,
         curve,
+        stability,
         ceiling: (!utilities.by_image).then(|| noise_ceiling(&tests[0], &settings)),
         warnings,
         missing: utilities.missing.to_json(),
@@ -139,6 +150,9 @@ impl Judged {
         if let Some(lds) = self.lds() {
             put("lds", defined(lds)?);
         }
+        if let Some(stability) = &self.stability {
+            put("stability", stability.to_json()?);
+        }
         if let Some(ceiling) = &self.ceiling {
             put("noise_ceiling", defined(ceiling)?);
         }
@@ -154,7 +168,7 @@ impl Judged {
 }
 
 /// The result, or `{"undefined": "<why>"}`: an undefined number is said, never 0 or NaN.
-fn defined<T: serde::Serialize>(result: &Result<T, AttributionError>) -> anyhow::Result<Json> {
+pub(crate) fn defined<T: serde::Serialize>(result: &Result<T, AttributionError>) -> anyhow::Result<Json> {
     match result {
         Ok(value) => Ok(serde_json::to_value(value)?),
         Err(error) => Ok(json!({ "undefined": error.to_string() })),

@@ -8,6 +8,7 @@ mod judge;
 mod own;
 mod scores;
 mod settings;
+mod stability;
 mod table;
 mod utilities;
 

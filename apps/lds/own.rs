@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ledger::{Ledger, Record, RunId};
 use removal::{Coalition, RemovalDistribution};
 use serde_json::Map;
-use study::{Draws, StudyConfig, StudyDir, drawn_coalitions, planned_runs, read_records};
+use study::{Draws, StudyConfig, StudyDir, drawn_coalitions, planned_runs, read_records, stopped_draws};
 use terminal::usage;
 
 use crate::arguments::Arguments;
@@ -82,18 +82,29 @@ pub fn evidence(arguments: &Arguments) -> anyhow::Result<Evidence> {
 
     let draws = if arguments.method == "retrain" { Draws::Baseline } else { Draws::Scores };
     let drawn = match &study {
-        Some(study) if same_distribution(study, arguments) => Some(drawn_coalitions(study, n, draws)?),
+        Some(study) if same_distribution(study, arguments) => {
+            let mut drawn = drawn_coalitions(study, n, draws)?;
+            let stopped =
+                own_folder.as_ref().filter(|_| draws == Draws::Scores && study.coalitions.until.is_some());
+            if let Some(stopped) = stopped.map(stopped_draws).transpose()?.flatten() {
+                drawn.truncate(stopped);
+            }
+            Some(drawn)
+        }
         _ => None,
     };
     let possible = |record: &&Record| {
         let coalition = &record.key().coalition;
         let can = |distribution| can_draw(distribution, arguments.datamodel_alpha, coalition);
-        !coalition.is_full() && arguments.removal_dist.is_none_or(can)
+        // Everybody and nobody are draws where the study drew them.
+        let between = !coalition.is_full() && !coalition.is_empty();
+        (between || drawn.is_some()) && arguments.removal_dist.is_none_or(can)
     };
     let distribution = arguments
         .removal_dist
         .or(study.as_ref().filter(|_| drawn.is_some()).map(|study| study.coalitions.distribution));
-    let train = in_order_of_draws(own.iter().filter(possible), drawn.as_deref(), distribution);
+    let records = own.iter().chain(&nobody).filter(possible);
+    let train = in_order_of_draws(records, drawn.as_deref(), distribution);
     if train.is_empty() {
         return Err(usage(format!(
             "none of the records of method `{}` in {} is of a coalition that the study draws: give the study file that \

@@ -1,5 +1,6 @@
 //! `tribute`: a whole study, from pictures to credited contributors.
 
+mod coalitions;
 mod compare;
 mod demo;
 mod export;

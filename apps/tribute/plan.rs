@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use study::{Overrides, StudyDir, write_work_list};
+use study::{StudyDir, write_work_list};
 use terminal::{ComputeArgs, Session, StudyArgs, print_json};
 
+use crate::coalitions::CoalitionArgs;
 use crate::run::default_out;
 
 /// Arguments of `tribute plan`.
@@ -18,12 +19,14 @@ pub struct PlanArgs {
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
+    coalitions: CoalitionArgs,
+    #[command(flatten)]
     compute: ComputeArgs,
 }
 
 /// Begins the study and writes the list.
 pub fn plan(arguments: &PlanArgs) -> anyhow::Result<()> {
-    let config = arguments.study.config(&Overrides::default())?;
+    let config = arguments.study.config(&arguments.coalitions.overrides()?)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&config));
     let session = Session::start(&arguments.compute)?;
     let context = session.open(config)?;

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use study::{Overrides, Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
+use study::{Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
 use terminal::{ComputeArgs, Session, StudyArgs};
+
+use crate::coalitions::CoalitionArgs;
 
 /// `--truth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,12 +58,14 @@ pub struct RunArgs {
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
+    coalitions: CoalitionArgs,
+    #[command(flatten)]
     drive: DriveArgs,
 }
 
 /// Runs or continues the study.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
-    let config = arguments.study.config(&Overrides::default())?;
+    let config = arguments.study.config(&arguments.coalitions.overrides()?)?;
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&config));
     drive(config, &out, &arguments.drive)
 }
@@ -95,7 +99,7 @@ fn describe(summary: &Summary) -> String {
     for share in &summary.shares {
         let interval = match share.interval {
             Some((low, high)) => format!("[{low:+.4}, {high:+.4}]"),
-            None => "(no interval: too few coalitions)".to_owned(),
+            None => format!("(no interval: {})", summary.no_interval),
         };
         lines.push(format!("  {:width$}  {:+.4}  {interval}", share.name, share.value));
     }

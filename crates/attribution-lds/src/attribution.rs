@@ -3,7 +3,7 @@
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimator, Interval, Intervals};
+use crate::{Estimator, Interval, Intervals, LargeSolve};
 
 /// One score a contributor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,12 +77,28 @@ pub struct Diagnostics {
     pub singular_resamples: usize,
     /// Runs behind v(all) and v(none), where the estimator uses them; one run counts as exact in intervals.
     pub endpoint_runs: Option<(usize, usize)>,
+    /// How the iterations went, where the game was too large for its rows to be held as numbers. `rank` is then an upper bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large: Option<LargeSolve>,
 }
 
 impl Diagnostics {
     /// What a reader should know before trusting the numbers, in sentences; none if nothing is wrong.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(solve) = self.large {
+            warnings.push(format!(
+                "{} contributors in {} draws were solved on bit masks by {} conjugate gradients, which give no intervals.",
+                self.contributors, self.draws, solve.iterations
+            ));
+            if !solve.converged {
+                warnings.push(format!(
+                    "They did not converge: the gradient is still {:.1e} of what it was at first. Take another estimator, or a \
+                     datamodel, whose penalty helps.",
+                    solve.residual
+                ));
+            }
+        }
         if self.pseudo_inverse {
             warnings.push(format!(
                 "{} draws ({} different coalitions) determine {} of {} directions: scores of {} of {} contributors are one \

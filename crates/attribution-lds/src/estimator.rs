@@ -7,6 +7,7 @@ use removal::{Coalition, RemovalDistribution};
 use serde::{Deserialize, Serialize};
 
 use crate::interval::check_level;
+use crate::large_fit;
 use crate::observations::variance;
 use crate::{
     Attribution, AttributionError, Banzhaf, Bootstrap, Datamodel, Diagnostics, EXACT_LIMIT, Interval,
@@ -70,10 +71,14 @@ pub struct FitSettings {
     pub beta_shapley_alpha: f64,
     /// beta of `beta_shapley`.
     pub beta_shapley_beta: f64,
+    /// Contributors times rows or contributors, whichever are more, beyond which `kernel_shap`, `kernel_shap_size_adjusted`, `banzhaf` and `datamodel` are fitted by
+    /// [`crate::LargeGame`]: the same scores without matrices of numbers, and without intervals.
+    pub large_beyond: usize,
 }
 
 impl Default for FitSettings {
-    /// Level 0.95, 1,000 resamples, 100 ridge penalties in 0.01..10, and Beta(16, 1), which looks at small coalitions first.
+    /// Level 0.95, 1,000 resamples, 100 ridge penalties in 0.01..10, Beta(16, 1), which looks at small coalitions first, and large
+    /// games beyond 4,000,000 entries (1,000 contributors in 4,000 coalitions), where a bootstrap takes minutes.
     fn default() -> FitSettings {
         FitSettings {
             level: 0.95,
@@ -82,7 +87,16 @@ impl Default for FitSettings {
             lasso_alphas: Vec::new(),
             beta_shapley_alpha: 16.0,
             beta_shapley_beta: 1.0,
+            large_beyond: 4_000_000,
         }
+    }
+}
+
+impl FitSettings {
+    /// Whether a table of numbers for `rows` coalitions of `contributors`, or the square matrix that is solved, has more than
+    /// [`FitSettings::large_beyond`] entries.
+    pub fn is_large(&self, contributors: usize, rows: usize) -> bool {
+        contributors.saturating_mul(rows.max(contributors)) > self.large_beyond
     }
 }
 
@@ -144,6 +158,17 @@ impl Estimator {
         }
     }
 
+    /// Whether it has a form for games with thousands of contributors, that [`FitSettings::large_beyond`] switches to.
+    pub fn has_large_form(&self) -> bool {
+        matches!(
+            self,
+            Estimator::KernelShap
+                | Estimator::KernelShapSizeAdjusted
+                | Estimator::Banzhaf
+                | Estimator::Datamodel
+        )
+    }
+
     /// Whether its values are estimated by draws of this distribution. What a datamodel estimates depends on the distribution
     /// itself, so it takes any that mixes contributors.
     pub fn accepts(&self, distribution: RemovalDistribution) -> bool {
@@ -169,7 +194,7 @@ impl Estimator {
     }
 
     /// The distributions that it accepts, as text.
-    fn accepted(&self) -> String {
+    pub fn accepted(&self) -> String {
         let distributions = [
             RemovalDistribution::Shapley,
             RemovalDistribution::ShapleyPaired,
@@ -263,7 +288,14 @@ pub fn fit(
     let beta =
         Semivalue::BetaShapley { alpha: settings.beta_shapley_alpha, beta: settings.beta_shapley_beta };
     let reuse = |surrogate| SampleReuse { surrogate, level, ..SampleReuse::default() };
+    let large = settings.is_large(draws.n(), draws.len());
     let attribution = match estimator {
+        Estimator::KernelShap if large => large_fit::kernel_shap(kernel.weighting, observations),
+        Estimator::KernelShapSizeAdjusted if large => {
+            large_fit::kernel_shap_size_adjusted(kernel.weighting, observations)
+        }
+        Estimator::Banzhaf if large => large_fit::banzhaf(draws),
+        Estimator::Datamodel if large => large_fit::datamodel(&settings.ridge_alphas, draws),
         Estimator::KernelShap => kernel.fit(observations),
         Estimator::KernelShapSizeAdjusted => kernel.fit_size_adjusted(observations),
         Estimator::Permutation => PermutationSampling { level, ..Default::default() }.fit(observations),

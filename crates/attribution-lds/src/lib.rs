@@ -7,10 +7,10 @@
 //! | question | answer |
 //! | --- | --- |
 //! | who contributed how much, how surely? | [`fit`] with any [`Estimator`]: [`KernelShap`], [`PermutationSampling`] and [`SampleReuse`] (Shapley and other [`Semivalue`]s), [`Banzhaf`], [`Datamodel`], [`Lasso`], [`leave_one_out`], [`add_one_in`]; [`exact_shapley`] for n <= 20 |
-//! | and with thousands of contributors? | [`LargeGame`]: Shapley and Banzhaf values in megabytes and seconds |
+//! | and with thousands of contributors? | [`fit`] again, or [`LargeGame`]: Shapley and Banzhaf values in megabytes and seconds |
 //! | do the scores predict retrained models? | [`lds()`], against [`noise_ceiling`] |
 //! | do they predict what removing contributors does? | [`counterfactual_removals`], [`relative_change`] |
-//! | would other draws give the same ranks? | [`split_half`], and the intervals of each [`Attribution`] |
+//! | would other draws give the same ranks? | [`split_half`], [`rank_stability`], and the intervals of each [`Attribution`] |
 //! | what does the same compute buy? | [`runs_within`], [`UtilityTable::first`] |
 //!
 //! Nothing is silently narrow: what the data does not determine has an unbounded [`Interval`], a correlation with a
@@ -44,6 +44,7 @@ mod exact;
 mod game;
 mod interval;
 mod large;
+mod large_fit;
 mod lasso;
 mod lds;
 mod least_squares;
@@ -78,15 +79,16 @@ pub use exact::{EXACT_LIMIT, exact_banzhaf, exact_shapley, utility_of_all};
 pub use game::{FnGame, Game};
 pub use interval::{Bootstrap, Interval, IntervalMethod, Intervals};
 pub use large::{LargeFit, LargeGame};
+pub use large_fit::LargeSolve;
 pub use lasso::Lasso;
 pub use lds::{Bootstrapped, Lds, LdsSettings, lds, mean_lds};
 pub use marginal::{add_one_in, leave_one_out};
 pub use observations::{Observations, UtilityRow, UtilityTable};
 pub use permutation::PermutationSampling;
-pub use rank::{average_ranks, spearman};
+pub use rank::{average_ranks, kendall_tau, spearman};
 pub use sample_reuse::{SampleReuse, Surrogate, banzhaf_sample_reuse};
 pub use semivalue::{Semivalue, exact_semivalue};
 pub use shapley::{KernelShap, Weighting};
-pub use stability::{SplitHalf, split_half};
+pub use stability::{RankStability, SplitHalf, rank_stability, split_half};
 pub use stopping::{Stopping, StoppingRule};
 pub use tree_surrogate::{TreeSurrogate, TreeSurrogateFit};

@@ -142,6 +142,30 @@ fn orders(n: usize, rows: &[UtilityRow]) -> Vec<Order> {
     found
 }
 
+/// The rows of each complete order, together with those of the same order backwards where that follows.
+pub(crate) fn order_units(n: usize, rows: &[UtilityRow]) -> Vec<std::ops::Range<usize>> {
+    if n < 2 {
+        return Vec::new();
+    }
+    let orders = orders(n, rows);
+    let mut units = Vec::new();
+    let mut place = 0;
+    while place < orders.len() {
+        let together = if opposite(&orders, place) { 2 } else { 1 };
+        units.push(orders[place].start..orders[place + together - 1].start + n - 1);
+        place += together;
+    }
+    units
+}
+
+/// Whether the order behind the one at `place` is the same backwards.
+fn opposite(orders: &[Order], place: usize) -> bool {
+    orders.get(place + 1).is_some_and(|next| {
+        next.start == orders[place].start + next.members.len() - 1
+            && next.members.iter().rev().eq(orders[place].members.iter())
+    })
+}
+
 /// Who joins at each place, if the rows are the beginnings of one order.
 fn order(n: usize, rows: &[UtilityRow]) -> Option<Vec<usize>> {
     let mut members = Vec::with_capacity(n);

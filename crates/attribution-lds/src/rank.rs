@@ -44,6 +44,38 @@ pub fn spearman(predicted: &[f64], utilities: &[f64]) -> Result<f64, Undefined> 
     Ok((product(&one, &two) / (spread_one * spread_two).sqrt()).clamp(-1.0, 1.0))
 }
 
+/// Kendall's rank correlation tau-b, in -1..1 (Kendall 1945): of all pairs of places, those that both lists order alike less
+/// those that they order differently, over the geometric mean of the numbers of pairs that each list orders at all.
+///
+/// # Errors
+/// It is [`Undefined`], not 0, for fewer than two entries or where one side is constant.
+///
+/// # Panics
+/// Never; of lists of different lengths, the longer one's rest is ignored.
+pub fn kendall_tau(predicted: &[f64], utilities: &[f64]) -> Result<f64, Undefined> {
+    let count = predicted.len().min(utilities.len());
+    if count < 2 {
+        return Err(Undefined::TooFew(count));
+    }
+    let order = |one: f64, two: f64| i64::from(one > two) - i64::from(one < two);
+    let (mut alike, mut by_predicted, mut by_utilities) = (0i64, 0i64, 0i64);
+    for i in 0..count {
+        for j in 0..i {
+            let (one, two) = (order(predicted[i], predicted[j]), order(utilities[i], utilities[j]));
+            alike += one * two;
+            by_predicted += one * one;
+            by_utilities += two * two;
+        }
+    }
+    if by_utilities == 0 {
+        return Err(Undefined::ConstantUtilities);
+    }
+    if by_predicted == 0 {
+        return Err(Undefined::ConstantPredictions);
+    }
+    Ok(alike as f64 / (by_predicted as f64 * by_utilities as f64).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -62,6 +94,19 @@ mod tests {
         assert_eq!(spearman(&[4.0, 4.0, 4.0], &[1.0, 2.0, 3.0]), Err(Undefined::ConstantPredictions));
         assert_eq!(spearman(&[1.0, 2.0], &[1.0, 2.0]), Err(Undefined::TooFew(2)));
         assert_eq!(spearman(&[1.0, 2.0, 3.0], &[10.0, 20.0, 1e9]), Ok(1.0));
+    }
+
+    /// scipy.stats.kendalltau of SciPy 1.
+    #[test]
+    fn kendalls_tau_is_scipys() {
+        let tau = |one: &[f64], two: &[f64]| kendall_tau(one, two);
+        let ties = tau(&[1.0, 2.0, 2.0, 3.0, 5.0, 4.0], &[2.0, 1.0, 3.0, 3.0, 4.0, 9.0]).unwrap();
+        assert!((ties - 0.642_857_142_857_142_9).abs() < 1e-15, "{ties}");
+        assert!((tau(&[1.0, 2.0, 3.0, 4.0], &[1.0, 3.0, 2.0, 4.0]).unwrap() - 2.0 / 3.0).abs() < 1e-15);
+        assert_eq!(tau(&[1.0, 2.0], &[7.0, -1.0]), Ok(-1.0));
+        assert_eq!(tau(&[1.0, 2.0], &[1.0, 1.0]), Err(Undefined::ConstantUtilities));
+        assert_eq!(tau(&[1.0, 1.0], &[1.0, 2.0]), Err(Undefined::ConstantPredictions));
+        assert_eq!(tau(&[1.0], &[1.0]), Err(Undefined::TooFew(1)));
     }
 
     proptest! {

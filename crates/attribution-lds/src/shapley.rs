@@ -139,6 +139,7 @@ impl KernelShap {
             constant_utilities: problem.targets.iter().all(|target| *target == problem.targets[0]),
             singular_resamples: 0,
             endpoint_runs: Some((observations.full_runs().len(), observations.none_runs().len())),
+            large: None,
         };
         let closed_form = self.closed_form(&problem, observations, &fit, &projector, &values, &diagnostics);
         let bootstrap = match self.bootstrap {

@@ -42,55 +42,63 @@ impl KernelShap {
     /// # Errors
     /// Those of [`KernelShap::fit`].
     pub fn fit_size_adjusted(&self, observations: &Observations) -> Result<Attribution, AttributionError> {
-        let n = observations.n();
-        let common = common_part(observations.draws());
-        let (none, full) = (observations.none(), observations.full());
-        let mut centered = UtilityTable::new(n);
-        for row in observations.draws().rows() {
-            let size = row.coalition().len();
-            let h = if size == 0 {
-                none
-            } else if size == n {
-                full
-            } else {
-                common[size]
-            };
-            let runs = row.runs().iter().map(|utility| utility - h).collect();
-            centered.push_times(row.coalition().clone(), runs, row.times())?;
-        }
-        let mut attribution = self.fit(&Observations::new(centered, vec![0.0], vec![0.0])?)?;
-
-        let share = (full - none) / n as f64;
-        attribution.values.iter_mut().for_each(|value| *value += share);
-        let ends: f64 = [observations.full_runs(), observations.none_runs()]
-            .iter()
-            .filter_map(|runs| Some(variance(runs)? / runs.len() as f64))
-            .sum();
-        let end_variance = ends / (n * n) as f64;
-        for intervals in [&mut attribution.closed_form, &mut attribution.bootstrap].into_iter().flatten() {
-            for (interval, error) in intervals.intervals.iter_mut().zip(&mut intervals.standard_errors) {
-                let wider = (*error * *error + end_variance).sqrt();
-                let scale = if *error > 0.0 && error.is_finite() { wider / *error } else { 1.0 };
-                let center = (interval.upper + interval.lower) / 2.0;
-                if interval.is_bounded() {
-                    let half = (interval.upper - interval.lower) / 2.0 * scale;
-                    *interval = Interval { lower: center - half + share, upper: center + half + share };
-                }
-                *error = wider;
-            }
-        }
-        attribution.intercept = none;
-        attribution.size_effect = (0..=n)
-            .map(|size| {
-                let additive = none + size as f64 * share;
-                if size == 0 || size == n { 0.0 } else { common[size] - additive }
-            })
-            .collect();
-        attribution.diagnostics.endpoint_runs =
-            Some((observations.full_runs().len(), observations.none_runs().len()));
-        attribution.diagnostics.constant_utilities = observations.draws().is_constant();
-        Ok(attribution)
+        size_adjusted(observations, |centered| self.fit(centered))
     }
+}
+
+/// [`KernelShap::fit_size_adjusted`] by any fit of what is left of the utilities.
+pub(crate) fn size_adjusted(
+    observations: &Observations,
+    fit: impl Fn(&Observations) -> Result<Attribution, AttributionError>,
+) -> Result<Attribution, AttributionError> {
+    let n = observations.n();
+    let common = common_part(observations.draws());
+    let (none, full) = (observations.none(), observations.full());
+    let mut centered = UtilityTable::new(n);
+    for row in observations.draws().rows() {
+        let size = row.coalition().len();
+        let h = if size == 0 {
+            none
+        } else if size == n {
+            full
+        } else {
+            common[size]
+        };
+        let runs = row.runs().iter().map(|utility| utility - h).collect();
+        centered.push_times(row.coalition().clone(), runs, row.times())?;
+    }
+    let mut attribution = fit(&Observations::new(centered, vec![0.0], vec![0.0])?)?;
+
+    let share = (full - none) / n as f64;
+    attribution.values.iter_mut().for_each(|value| *value += share);
+    let ends: f64 = [observations.full_runs(), observations.none_runs()]
+        .iter()
+        .filter_map(|runs| Some(variance(runs)? / runs.len() as f64))
+        .sum();
+    let end_variance = ends / (n * n) as f64;
+    for intervals in [&mut attribution.closed_form, &mut attribution.bootstrap].into_iter().flatten() {
+        for (interval, error) in intervals.intervals.iter_mut().zip(&mut intervals.standard_errors) {
+            let wider = (*error * *error + end_variance).sqrt();
+            let scale = if *error > 0.0 && error.is_finite() { wider / *error } else { 1.0 };
+            let center = (interval.upper + interval.lower) / 2.0;
+            if interval.is_bounded() {
+                let half = (interval.upper - interval.lower) / 2.0 * scale;
+                *interval = Interval { lower: center - half + share, upper: center + half + share };
+            }
+            *error = wider;
+        }
+    }
+    attribution.intercept = none;
+    attribution.size_effect = (0..=n)
+        .map(|size| {
+            let additive = none + size as f64 * share;
+            if size == 0 || size == n { 0.0 } else { common[size] - additive }
+        })
+        .collect();
+    attribution.diagnostics.endpoint_runs =
+        Some((observations.full_runs().len(), observations.none_runs().len()));
+    attribution.diagnostics.constant_utilities = observations.draws().is_constant();
+    Ok(attribution)
 }
 
 /// h(s) for 0..=n from the rows with 0 < s < n; the entries for 0 and n are not used.

@@ -1,8 +1,9 @@
 //! When there are enough draws.
 
+use removal::RemovalDistribution;
 use serde::{Deserialize, Serialize};
 
-use crate::{Attribution, AttributionError, Observations, split_half};
+use crate::{Attribution, AttributionError, Bootstrap, Observations, rank_stability, split_half};
 
 /// Draw until this holds. A rule that is asked after every few draws stops a little early at times, as any sequential look at
 /// an interval does: ask at widely spaced sizes (each half as large again as the one before, for instance).
@@ -20,10 +21,44 @@ pub enum StoppingRule {
         /// The least agreement, -1..1.
         least: f64,
         /// Random halvings.
+        #[serde(default = "default_splits")]
         splits: usize,
         /// Seed of the halvings.
+        #[serde(default)]
         seed: u64,
     },
+    /// The ranking stays under resampling: the mean of Kendall's tau ([`crate::RankStability::kendall_tau`]) is at least this.
+    KendallTau {
+        /// The least agreement, -1..1.
+        least: f64,
+        /// Bootstrap resamples.
+        #[serde(default = "default_resamples")]
+        resamples: usize,
+        /// Seed of the resampling.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// The top of the ranking stays under resampling ([`crate::RankStability::top_agreement`]).
+    TopAgreement {
+        /// How many contributors are the top.
+        top: usize,
+        /// The least share of them that stays, 0..1.
+        least: f64,
+        /// Bootstrap resamples.
+        #[serde(default = "default_resamples")]
+        resamples: usize,
+        /// Seed of the resampling.
+        #[serde(default)]
+        seed: u64,
+    },
+}
+
+fn default_splits() -> usize {
+    50
+}
+
+fn default_resamples() -> usize {
+    200
 }
 
 /// How a rule stands.
@@ -37,8 +72,35 @@ pub struct Stopping {
 }
 
 impl StoppingRule {
-    /// Whether the observations are enough. `score` is any estimator, as for [`split_half`]; of it, intervals are used by
-    /// `half_width` and values by `rank_stability`. The answer depends on the arguments alone.
+    /// Checks the rule's numbers.
+    ///
+    /// # Errors
+    /// [`AttributionError::OutOfRange`] names the one that is out of its range.
+    pub fn validate(&self) -> Result<(), AttributionError> {
+        let refuse = |setting, value, range| Err(AttributionError::OutOfRange { setting, value, range });
+        let (least, repeats, top) = match *self {
+            StoppingRule::HalfWidth { most } if !(most > 0.0 && most.is_finite()) => {
+                return refuse("most", most, "positive and finite");
+            }
+            StoppingRule::HalfWidth { .. } => return Ok(()),
+            StoppingRule::RankStability { least, splits, .. } => (least, splits.saturating_add(1), 1),
+            StoppingRule::KendallTau { least, resamples, .. } => (least, resamples, 1),
+            StoppingRule::TopAgreement { top, least, resamples, .. } => (least, resamples, top),
+        };
+        if !(least > 0.0 && least <= 1.0) {
+            return refuse("least", least, "above 0 and at most 1");
+        }
+        if repeats < 2 {
+            return refuse("splits or resamples", repeats as f64, "at least 1 split, or 2 resamples");
+        }
+        if top == 0 {
+            return refuse("top", 0.0, "at least 1");
+        }
+        Ok(())
+    }
+
+    /// Whether the observations, drawn from `distribution`, are enough. `score` is any estimator, as for [`split_half`]; of it,
+    /// intervals are used by `half_width` and values by the others. The answer depends on the arguments alone.
     ///
     /// ```
     /// use attribution_lds::{FnGame, Game, KernelShap, StoppingRule};
@@ -49,21 +111,32 @@ impl StoppingRule {
     /// let rule = StoppingRule::HalfWidth { most: 0.1 };
     /// let shap = KernelShap { bootstrap: None, ..KernelShap::default() };
     /// let enough = |draws: usize| {
-    ///     let observations = game.observe(RemovalDistribution::Shapley, draws, &Streams::new(1))?;
-    ///     rule.check(&observations, |part| shap.fit(part))
+    ///     let distribution = RemovalDistribution::Shapley;
+    ///     let observations = game.observe(distribution, draws, &Streams::new(1))?;
+    ///     rule.check(&observations, distribution, |part| shap.fit(part))
     /// };
     /// assert!(!enough(4)?.reached && enough(5000)?.reached);
     /// # Ok::<(), attribution_lds::AttributionError>(())
     /// ```
     ///
     /// # Errors
-    /// Those of `score` on all observations and, for `rank_stability`, on halves; [`AttributionError::OutOfRange`] for no
-    /// splits.
+    /// Those of [`StoppingRule::validate`], and of `score` on all observations and, for `rank_stability`, on halves.
     pub fn check(
         &self,
         observations: &Observations,
-        score: impl Fn(&Observations) -> Result<Attribution, AttributionError>,
+        distribution: RemovalDistribution,
+        score: impl Fn(&Observations) -> Result<Attribution, AttributionError> + Sync,
     ) -> Result<Stopping, AttributionError> {
+        self.validate()?;
+        let values = |part: &Observations| Ok(score(part)?.values);
+        let agreement = |measured: Result<f64, AttributionError>, least: f64| match measured {
+            Ok(measured) => Ok(Stopping { reached: measured >= least, measured: Some(measured) }),
+            Err(AttributionError::Undefined { .. }) => Ok(Stopping { reached: false, measured: None }),
+            Err(error) => Err(error),
+        };
+        let resampled = |top: usize, resamples: usize, seed: u64| {
+            rank_stability(observations, distribution, top, Bootstrap { resamples, seed }, values)
+        };
         match *self {
             StoppingRule::HalfWidth { most } => {
                 let attribution = score(observations)?;
@@ -73,16 +146,14 @@ impl StoppingRule {
                 Ok(Stopping { reached: measured.is_some_and(|widest| widest <= most), measured })
             }
             StoppingRule::RankStability { least, splits, seed } => {
-                match split_half(observations, splits, seed, |half| Ok(score(half)?.values)) {
-                    Ok(agreement) => {
-                        let measured = agreement.full_length;
-                        Ok(Stopping { reached: measured >= least, measured: Some(measured) })
-                    }
-                    Err(AttributionError::Undefined { .. }) => {
-                        Ok(Stopping { reached: false, measured: None })
-                    }
-                    Err(error) => Err(error),
-                }
+                let found = split_half(observations, distribution, splits, seed, values);
+                agreement(found.map(|found| found.full_length), least)
+            }
+            StoppingRule::KendallTau { least, resamples, seed } => {
+                agreement(resampled(1, resamples, seed).map(|found| found.kendall_tau), least)
+            }
+            StoppingRule::TopAgreement { top, least, resamples, seed } => {
+                agreement(resampled(top, resamples, seed).map(|found| found.top_agreement), least)
             }
         }
     }
@@ -90,25 +161,47 @@ impl StoppingRule {
 
 #[cfg(test)]
 mod tests {
-    use removal::{Coalition, RemovalDistribution};
+    use removal::Coalition;
     use streams::Streams;
 
     use super::*;
     use crate::{FnGame, Game, KernelShap};
 
     #[test]
-    fn ranks_that_agree_stop_and_scores_that_are_equal_do_not() {
+    fn ranks_that_agree_stop_and_few_draws_do_not() {
         let shap = KernelShap { bootstrap: None, ..KernelShap::default() };
-        let rule = StoppingRule::RankStability { least: 0.95, splits: 10, seed: 0 };
-        let check = |game: &dyn Fn(&Coalition) -> f64, draws| {
-            let observations =
-                FnGame::new(8, game).observe(RemovalDistribution::Shapley, draws, &Streams::new(2)).unwrap();
-            rule.check(&observations, |part| shap.fit(part)).unwrap()
-        };
+        let distribution = RemovalDistribution::Shapley;
         let clear = |c: &Coalition| c.members().map(|i| (i * i) as f64).sum::<f64>().powf(1.3);
-        assert!(check(&clear, 600).reached && !check(&clear, 6).reached);
-        let few = FnGame::new(8, clear).observe(RemovalDistribution::Shapley, 5, &Streams::new(2)).unwrap();
-        let width = StoppingRule::HalfWidth { most: 1e9 }.check(&few, |part| shap.fit(part)).unwrap();
+        let check = |rule: StoppingRule, draws| {
+            let observations = FnGame::new(8, clear).observe(distribution, draws, &Streams::new(2)).unwrap();
+            rule.check(&observations, distribution, |part| shap.fit(part)).unwrap()
+        };
+        for rule in [
+            StoppingRule::RankStability { least: 0.95, splits: 10, seed: 0 },
+            StoppingRule::KendallTau { least: 0.9, resamples: 20, seed: 0 },
+            StoppingRule::TopAgreement { top: 2, least: 0.9, resamples: 20, seed: 0 },
+        ] {
+            assert!(check(rule, 600).reached && !check(rule, 6).reached, "{rule:?}");
+        }
+        let width = check(StoppingRule::HalfWidth { most: 1e9 }, 5);
         assert_eq!(width, Stopping { reached: false, measured: None });
+    }
+
+    #[test]
+    fn rules_are_read_with_their_defaults_and_numbers_out_of_range_are_named() {
+        let read = |text: &str| serde_json::from_str::<StoppingRule>(text).unwrap();
+        let tau = read(r#"{ "kendall_tau": { "least": 0.9 } }"#);
+        assert_eq!(tau, StoppingRule::KendallTau { least: 0.9, resamples: 200, seed: 0 });
+        assert!(tau.validate().is_ok());
+        for (text, name) in [
+            (r#"{ "half_width": { "most": 0.0 } }"#, "most is 0"),
+            (r#"{ "rank_stability": { "least": 1.5 } }"#, "least is 1.5"),
+            (r#"{ "rank_stability": { "least": 0.5, "splits": 0 } }"#, "splits"),
+            (r#"{ "kendall_tau": { "least": 0.5, "resamples": 1 } }"#, "resamples"),
+            (r#"{ "top_agreement": { "top": 0, "least": 0.5 } }"#, "top is 0"),
+        ] {
+            let message = read(text).validate().unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
     }
 }

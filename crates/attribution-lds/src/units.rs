@@ -2,7 +2,8 @@
 
 use removal::RemovalDistribution;
 
-use crate::UtilityRow;
+use crate::permutation::order_units;
+use crate::{UtilityRow, UtilityTable};
 
 /// The rows by independent units, in order: `[start, end)` of each. Under a paired distribution two rows in a row that are
 /// complements are one unit; a row whose partner is missing (left out as a repeat, for instance) is one by itself.
@@ -25,12 +26,25 @@ pub(crate) fn units(rows: &[&UtilityRow], distribution: RemovalDistribution) -> 
     if distribution.is_paired() { pairs(rows) } else { (0..rows.len()).map(|row| row..row + 1).collect() }
 }
 
+/// The units of a table that may be left out or repeated one by one: as [`units`], and whole orders (with the same order
+/// backwards, where that follows) under a distribution that draws those. Rows of incomplete orders belong to none.
+pub(crate) fn resampling_units(
+    table: &UtilityTable,
+    distribution: RemovalDistribution,
+) -> Vec<std::ops::Range<usize>> {
+    match distribution {
+        RemovalDistribution::Permutation | RemovalDistribution::PermutationAntithetic => {
+            order_units(table.n(), table.rows())
+        }
+        _ => units(&table.rows().iter().collect::<Vec<_>>(), distribution),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use removal::Coalition;
 
     use super::*;
-    use crate::UtilityTable;
 
     #[test]
     fn partners_are_found_and_widows_stay_alone() {
@@ -41,5 +55,17 @@ mod tests {
         let rows: Vec<&UtilityRow> = table.rows().iter().collect();
         assert_eq!(units(&rows, RemovalDistribution::ShapleyPaired), [0..2, 2..3, 3..5]);
         assert_eq!(units(&rows, RemovalDistribution::Shapley).len(), 5);
+    }
+
+    #[test]
+    fn orders_stay_whole_and_opposite_ones_together() {
+        let mut table = UtilityTable::new(3);
+        // 0 1 2 and backwards, half an order, and another one.
+        for members in [&[0][..], &[0, 1], &[2], &[1, 2], &[1], &[0], &[0, 2]] {
+            table.push(Coalition::from_members(3, members.iter().copied()).unwrap(), 0.0).unwrap();
+        }
+        let units = resampling_units(&table, RemovalDistribution::PermutationAntithetic);
+        assert_eq!(units, [0..4, 5..7]);
+        assert_eq!(resampling_units(&table, RemovalDistribution::Shapley).len(), 7);
     }
 }

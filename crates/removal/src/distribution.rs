@@ -188,6 +188,19 @@ impl RemovalDistribution {
         matches!(self, Self::ShapleyPaired | Self::LeveragePaired)
     }
 
+    /// Whether coalitions of one size are alike, so that another one of that size could stand for a draw.
+    pub fn leaves_choice(&self) -> bool {
+        matches!(
+            self,
+            Self::Shapley
+                | Self::ShapleyPaired
+                | Self::Leverage
+                | Self::LeveragePaired
+                | Self::Datamodel { .. }
+                | Self::Uniform
+        )
+    }
+
     /// Number of draws in a row that depend on each other, for n contributors: 2 for the paired distributions, n - 1 for
     /// `permutation` and 2 (n - 1) for `permutation_antithetic`, else 1. A count of draws that is a multiple of this wastes
     /// none.

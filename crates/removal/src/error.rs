@@ -113,4 +113,26 @@ pub enum RemovalError {
         /// Number of contributors.
         n: usize,
     },
+    /// Choosing among draws that leave no choice.
+    #[error(
+        "coalitions of the {distribution} distribution cannot be chosen, each draw has its own: draw them as they come, or \
+         from shapley, shapley_paired, leverage, leverage_paired, datamodel or uniform"
+    )]
+    NotChosen {
+        /// The distribution.
+        distribution: String,
+    },
+    /// Too many contributors to choose for.
+    #[error(
+        "choosing coalitions of {n} contributors takes too long (at most {most}): draw them as they come"
+    )]
+    TooManyToChoose {
+        /// Number of contributors.
+        n: usize,
+        /// The most there may be.
+        most: usize,
+    },
+    /// No candidates to choose from.
+    #[error("0 candidates leave nothing to choose from: take 1 or more")]
+    NoCandidates,
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Coalition`] is a set of contributors whose images remain in training. A [`RemovalDistribution`] says which
 //! coalitions are tried; [`RemovalDistribution::draw`] gives draw `index` of a seed, whatever else was drawn.
-//! [`unique_draws`] goes on drawing until enough different coalitions were seen.
+//! [`unique_draws`] goes on drawing until enough different coalitions were seen; [`ActiveDraws`] chooses among candidates.
 //!
 //! ```
 //! use removal::{Coalition, RemovalDistribution};
@@ -18,11 +18,13 @@
 //! # Ok::<(), removal::RemovalError>(())
 //! ```
 
+mod active;
 mod coalition;
 mod distribution;
 mod error;
 mod unique;
 
+pub use active::ActiveDraws;
 pub use coalition::Coalition;
 pub use distribution::{Draw, RemovalDistribution};
 pub use error::RemovalError;

@@ -92,6 +92,40 @@ pub enum StudyError {
         /// The key and what is allowed.
         source: DiffusionError,
     },
+    /// A stopping rule whose numbers are out of their range.
+    #[error("in `coalitions.until`: {source}")]
+    StoppingRule {
+        /// The number and what is allowed.
+        source: attribution_lds::AttributionError,
+    },
+    /// An estimator whose values the study's draws do not give.
+    #[error(
+        "`coalitions.estimator` is {estimator}, which does not estimate from draws of `coalitions.distribution` {distribution}: \
+         it needs one of {accepted}; leave the estimator out for the one that suits the distribution"
+    )]
+    EstimatorOfDraws {
+        /// The estimator.
+        estimator: String,
+        /// The study's distribution.
+        distribution: String,
+        /// Those that the estimator accepts.
+        accepted: String,
+    },
+    /// Not one draw for each contributor.
+    #[error(
+        "`{key}` is {count}, must be {contributors}: {distribution} has one draw for each of the {contributors} \
+         contributors, and every one is needed"
+    )]
+    WrongCount {
+        /// The key.
+        key: &'static str,
+        /// The study's distribution.
+        distribution: String,
+        /// What the study file says.
+        count: usize,
+        /// Number of contributors.
+        contributors: usize,
+    },
     /// The network's shape does not fit together.
     #[error("in [model]: {source}")]
     Model {
@@ -256,6 +290,9 @@ impl StudyError {
                 | Self::ParseStudy { .. }
                 | Self::InvalidKey { .. }
                 | Self::Section { .. }
+                | Self::StoppingRule { .. }
+                | Self::EstimatorOfDraws { .. }
+                | Self::WrongCount { .. }
                 | Self::Model { .. }
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }

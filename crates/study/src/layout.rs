@@ -9,6 +9,7 @@
 //! <dir>/models/<id>/          a model in the diffusers layout, finished or the newest checkpoint of its training
 //! <dir>/ledger/               one record per run, claims and failures
 //! <dir>/samples/<id>.png      sample sheets of the models shown in the report
+//! <dir>/stopped.json         where the draws ended, with `coalitions.until`
 //! <dir>/compare.json         methods side by side, if they were compared
 //! <dir>/report.html           the report, and report.json with its numbers
 //! ```
@@ -86,6 +87,11 @@ impl StudyDir {
     /// Sample sheet of a run.
     pub fn samples(&self, id: &RunId) -> PathBuf {
         self.root.join("samples").join(format!("{}.png", short(id)))
+    }
+
+    /// Where the draws ended, if the study draws until its scores are sure enough.
+    pub fn stopped(&self) -> PathBuf {
+        self.root.join("stopped.json")
     }
 
     /// A comparison of methods.

@@ -12,6 +12,7 @@ mod compare;
 mod config;
 mod context;
 mod driver;
+mod enough;
 mod error;
 mod execute;
 mod layout;
@@ -38,12 +39,13 @@ mod work;
 pub use baseline_scores::{MethodScores, baseline_scores};
 pub use compare::{CompareConfig, compare_study};
 pub use config::{
-    CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig, MeasuresConfig,
-    ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig, TrainConfig, TrainLog,
-    UnlearnConfig,
+    CoalitionChoice, CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig,
+    MeasuresConfig, ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig,
+    TrainConfig, TrainLog, UnlearnConfig,
 };
 pub use context::Context;
 pub use driver::Workers;
+pub use enough::{Stopped, stopped_draws};
 pub use error::StudyError;
 pub use layout::StudyDir;
 pub use matching::{

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use removal::{Coalition, RemovalDistribution, unique_draws};
+use removal::{ActiveDraws, Coalition, RemovalDistribution, unique_draws};
 use streams::Streams;
 
-use crate::config::StudyConfig;
+use crate::config::{CoalitionChoice, StudyConfig};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::runs::Run;
@@ -18,6 +18,8 @@ pub(crate) const BASELINE_DRAWS: &str = "retraining baseline";
 /// The coalitions of a study. They depend on the study's seed and the number of contributors alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CoalitionPlan {
+    /// Every draw in order, test coalitions among them.
+    pub drawn: Vec<Coalition>,
     /// Draws that the scores are estimated from; a repeated draw stands here twice and is run once.
     pub training: Vec<Coalition>,
     /// Training draws left out because they are test coalitions.
@@ -38,6 +40,7 @@ impl CoalitionPlan {
     pub fn draw(context: &Context) -> Result<Self, StudyError> {
         let config = &context.config;
         let n = context.contributors();
+        config.coalitions.fits(n, config.evaluation.retrain_coalitions)?;
         let streams = Streams::new(config.seed);
         let alpha = config.evaluation.datamodel_alpha;
         let test_streams = streams.child("test coalitions", 0);
@@ -51,12 +54,21 @@ impl CoalitionPlan {
         .map(|draw| draw.coalition)
         .collect();
         let held_out: BTreeSet<&Coalition> = test.iter().collect();
-        let mut training = draw_many(config, n, TRAINING_DRAWS, config.coalitions.count)?;
-        let drawn = training.len();
-        training.retain(|coalition| !held_out.contains(coalition));
+        let drawn = draw_many(config, n, TRAINING_DRAWS, config.coalitions.count)?;
         let mut baseline = draw_many(config, n, BASELINE_DRAWS, config.evaluation.retrain_coalitions)?;
         baseline.retain(|coalition| !held_out.contains(coalition));
-        Ok(Self { dropped: drawn - training.len(), training, test, baseline })
+        let plan = Self { training: Vec::new(), dropped: 0, test, baseline, drawn };
+        Ok(plan.first(config.coalitions.count))
+    }
+
+    /// The same with no more than the first `draws` draws.
+    pub fn first(&self, draws: usize) -> Self {
+        let held_out: BTreeSet<&Coalition> = self.test.iter().collect();
+        let drawn: Vec<Coalition> = self.drawn.iter().take(draws).cloned().collect();
+        let training: Vec<Coalition> =
+            drawn.iter().filter(|coalition| !held_out.contains(coalition)).cloned().collect();
+        let dropped = drawn.len() - training.len();
+        Self { training, dropped, drawn, test: self.test.clone(), baseline: self.baseline.clone() }
     }
 
     /// The runs behind the scores: nobody, everybody, and each distinct training coalition.
@@ -79,8 +91,52 @@ impl CoalitionPlan {
 }
 
 fn draw_many(config: &StudyConfig, n: usize, name: &str, count: usize) -> Result<Vec<Coalition>, StudyError> {
-    let streams = Streams::new(config.seed).child(name, 0);
-    (0..count as u64).map(|k| Ok(config.coalitions.distribution.draw(n, &streams, k)?.coalition)).collect()
+    let mut sequence = Sequence::new(config, n, name, config.coalitions.distribution)?;
+    (0..count).map(|_| sequence.next_coalition()).collect()
+}
+
+/// The draws of a stream, one after the other: chosen if the study chooses and they are of its own distribution.
+pub(crate) enum Sequence {
+    /// As they come.
+    Drawn { distribution: RemovalDistribution, n: usize, streams: Streams, next: u64 },
+    /// Chosen.
+    Active(Box<ActiveDraws>),
+}
+
+impl Sequence {
+    /// Begins with draw 0 of the stream `name`.
+    ///
+    /// # Errors
+    /// A distribution that does not fit the number of contributors or leaves no choice.
+    pub fn new(
+        config: &StudyConfig,
+        n: usize,
+        name: &str,
+        distribution: RemovalDistribution,
+    ) -> Result<Self, StudyError> {
+        let streams = Streams::new(config.seed).child(name, 0);
+        let coalitions = &config.coalitions;
+        Ok(match coalitions.choice {
+            CoalitionChoice::Active if distribution == coalitions.distribution => {
+                Self::Active(Box::new(ActiveDraws::new(distribution, n, &streams, coalitions.candidates)?))
+            }
+            _ => Self::Drawn { distribution, n, streams, next: 0 },
+        })
+    }
+
+    /// The next coalition.
+    ///
+    /// # Errors
+    /// Those of [`RemovalDistribution::draw`].
+    pub fn next_coalition(&mut self) -> Result<Coalition, StudyError> {
+        Ok(match self {
+            Self::Active(draws) => draws.next_draw()?.coalition,
+            Self::Drawn { distribution, n, streams, next } => {
+                *next += 1;
+                distribution.draw(*n, streams, *next - 1)?.coalition
+            }
+        })
+    }
 }
 
 /// Which of a study's draws.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use attribution_lds::{
-    Attribution, AttributionError, Bootstrap, KernelShap, Lds, LdsDifference, LdsSettings, NoiseCeiling,
-    Observations, SplitHalf, UtilityTable, lds, lds_difference, noise_ceiling, predict_additive, split_half,
+    Attribution, AttributionError, Bootstrap, FitSettings, Lds, LdsDifference, LdsSettings, NoiseCeiling,
+    Observations, RankStability, SplitHalf, UtilityTable, lds, lds_difference, noise_ceiling,
+    predict_additive, rank_stability, split_half,
 };
 use behavior::{Behavior, Direction};
-use removal::Coalition;
+use removal::{Coalition, RemovalDistribution};
 
 use crate::context::Context;
 use crate::error::StudyError;
@@ -17,6 +18,10 @@ use crate::runs::Run;
 
 /// Random halvings of the draws for the stability of ranks.
 const SPLITS: usize = 50;
+/// Resamples of the draws for the same.
+const RESAMPLES: usize = 200;
+/// Contributors that count as the top there.
+const TOP: usize = 3;
 
 /// Utilities of the runs of a study, behaviour by behaviour.
 pub(crate) struct Utilities<'a> {
@@ -40,10 +45,12 @@ pub(crate) struct Judged {
 pub(crate) struct Evaluated {
     /// The behaviour.
     pub behavior: Behavior,
-    /// Shapley values from the study's cheap runs.
+    /// Scores from the study's cheap runs.
     pub ours: Attribution,
     /// Agreement of ranks between random halves of the draws.
     pub split_half: Option<SplitHalf>,
+    /// Agreement of ranks with those from resampled draws.
+    pub stability: Option<RankStability>,
     /// v(all) and v(none).
     pub endpoints: (f64, f64),
     /// Agreement of independently seeded retrainings.
@@ -63,8 +70,8 @@ pub(crate) enum Baseline {
     ImageCount,
     /// Mean cosine similarity of the contributor's images to the full model's samples.
     FeatureSimilarity,
-    /// Shapley values from retrained models at equal compute.
-    RetrainShapley,
+    /// Scores from retrained models at equal compute.
+    Retrained,
 }
 
 impl Evaluated {
@@ -98,19 +105,23 @@ impl<'a> Utilities<'a> {
         component: usize,
     ) -> Result<Observations, StudyError> {
         let n = self.context.contributors();
-        let mut times: BTreeMap<&Coalition, u32> = BTreeMap::new();
-        for coalition in draws {
-            *times.entry(coalition).or_default() += 1;
-        }
+        let value = |coalition: &Coalition| self.value(&make(coalition), key, component);
         let mut table = UtilityTable::new(n);
-        // In the order of first draws, so that a larger study has a smaller one's table as its beginning.
-        for coalition in draws {
-            if let Some(times) = times.remove(coalition) {
-                table.push_times(
-                    coalition.clone(),
-                    vec![self.value(&make(coalition), key, component)?],
-                    times,
-                )?;
+        if draws_orders(self.context.config.coalitions.distribution) {
+            // A row's place in its order counts, so that a repeat stands twice.
+            for coalition in draws {
+                table.push(coalition.clone(), value(coalition)?)?;
+            }
+        } else {
+            let mut times: BTreeMap<&Coalition, u32> = BTreeMap::new();
+            for coalition in draws {
+                *times.entry(coalition).or_default() += 1;
+            }
+            // In the order of first draws, so that a larger study has a smaller one's table as its beginning.
+            for coalition in draws {
+                if let Some(times) = times.remove(coalition) {
+                    table.push_times(coalition.clone(), vec![value(coalition)?], times)?;
+                }
             }
         }
         let full = self.value(&make(&Coalition::full(n)), key, component)?;
@@ -153,31 +164,46 @@ impl<'a> Utilities<'a> {
             .collect()
     }
 
-    /// The Shapley estimator of the study.
-    pub fn estimator(&self) -> KernelShap {
+    /// Scores by the study's estimator.
+    pub fn fit(&self, observations: &Observations) -> Result<Attribution, AttributionError> {
         let config = &self.context.config;
-        let bootstrap = Bootstrap { resamples: config.coalitions.bootstrap, seed: config.seed };
-        KernelShap {
-            level: config.coalitions.confidence,
-            bootstrap: Some(bootstrap),
-            ..KernelShap::default()
-        }
+        self.fit_with(
+            observations,
+            Some(Bootstrap { resamples: config.coalitions.bootstrap, seed: config.seed }),
+        )
+    }
+
+    /// The scores alone: no bootstrap.
+    fn quick(&self, observations: &Observations) -> Result<Vec<f64>, AttributionError> {
+        Ok(self.fit_with(observations, None)?.values)
+    }
+
+    fn fit_with(
+        &self,
+        observations: &Observations,
+        bootstrap: Option<Bootstrap>,
+    ) -> Result<Attribution, AttributionError> {
+        let coalitions = &self.context.config.coalitions;
+        let settings = FitSettings { level: coalitions.confidence, bootstrap, ..FitSettings::default() };
+        attribution_lds::fit(coalitions.estimator(), observations, coalitions.distribution, &settings)
     }
 
     /// Scores and judges one behaviour. `similarity` holds each contributor's mean feature similarity.
     pub fn evaluate(&self, behavior: Behavior, similarity: &[f64]) -> Result<Evaluated, StudyError> {
         let key = behavior.key();
         let observations = self.unlearned(&key, 0)?;
-        let ours = self.estimator().fit_size_adjusted(&observations)?;
-        let retrained = self
-            .retrained(&key)?
-            .map(|observations| self.estimator().fit_size_adjusted(&observations))
-            .transpose()?;
-        let quick = KernelShap { bootstrap: None, ..self.estimator() };
-        let split_half = split_half(&observations, SPLITS, self.context.config.seed, |half| {
-            Ok(quick.fit_size_adjusted(half)?.values)
-        })
-        .ok();
+        let ours = self.fit(&observations)?;
+        let retrained = self.retrained(&key)?.map(|observations| self.fit(&observations));
+        let config = &self.context.config;
+        let distribution = config.coalitions.distribution;
+        let quick = |part: &Observations| self.quick(part);
+        let split_half = split_half(&observations, distribution, SPLITS, config.seed, quick).ok();
+        let sign = if behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
+        let goodness = |part: &Observations| {
+            Ok(self.quick(part)?.into_iter().map(|value| sign * value).collect::<Vec<f64>>())
+        };
+        let bootstrap = Bootstrap { resamples: RESAMPLES, seed: config.seed };
+        let stability = rank_stability(&observations, distribution, TOP, bootstrap, goodness).ok();
 
         let tests = self.tests(&key)?;
         let settings = LdsSettings {
@@ -193,7 +219,6 @@ impl<'a> Utilities<'a> {
 
         let counts: Vec<f64> = self.training_images().iter().map(|&count| count as f64).collect();
         // More images, or more alike images, should do more of what is good.
-        let sign = if behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
         let signed = |values: &[f64]| values.iter().map(|value| sign * value).collect::<Vec<f64>>();
         let mut baselines = BTreeMap::new();
         let mut judge = |baseline, values: Vec<f64>| {
@@ -203,12 +228,17 @@ impl<'a> Utilities<'a> {
         };
         judge(Baseline::ImageCount, signed(&counts));
         judge(Baseline::FeatureSimilarity, signed(similarity));
-        if let Some(retrained) = &retrained {
-            judge(Baseline::RetrainShapley, retrained.values.clone());
+        match retrained {
+            Some(Ok(retrained)) => judge(Baseline::Retrained, retrained.values),
+            Some(Err(error)) => {
+                let judged = Judged { lds: Err(error.to_string()), difference: None };
+                baselines.insert(Baseline::Retrained, judged);
+            }
+            None => {}
         }
         let points = self.points(&ours, &tests);
         let endpoints = (observations.full(), observations.none());
-        Ok(Evaluated { behavior, ours, split_half, endpoints, ceiling, judged, baselines, points })
+        Ok(Evaluated { behavior, ours, split_half, stability, endpoints, ceiling, judged, baselines, points })
     }
 
     /// Number of training images of each contributor.
@@ -229,16 +259,20 @@ impl<'a> Utilities<'a> {
             .collect()
     }
 
-    /// Shapley values of every contributor for the loss on every contributor's held-out images:
+    /// Scores of every contributor for the loss on every contributor's held-out images:
     /// `[contributor][whose images]`.
     pub fn help_matrix(&self, key: &str) -> Result<Vec<Vec<f64>>, StudyError> {
         let n = self.context.contributors();
-        let estimator = KernelShap { bootstrap: None, ..self.estimator() };
         let columns = (0..n)
-            .map(|component| Ok(estimator.fit_size_adjusted(&self.unlearned(key, component)?)?.values))
+            .map(|component| Ok(self.quick(&self.unlearned(key, component)?)?))
             .collect::<Result<Vec<Vec<f64>>, StudyError>>()?;
         Ok((0..n).map(|i| columns.iter().map(|column| column[i]).collect()).collect())
     }
+}
+
+/// Whether draws are the beginnings of orders.
+fn draws_orders(distribution: RemovalDistribution) -> bool {
+    matches!(distribution, RemovalDistribution::Permutation | RemovalDistribution::PermutationAntithetic)
 }
 
 /// Why there is no number, as text.

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::measured_record;
 use crate::local::local_behaviors;
+use crate::plan::{Sequence, TRAINING_DRAWS};
 use crate::progress::Progress;
 use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 
@@ -45,9 +46,26 @@ pub fn training_draw(
     distribution: Option<&RemovalDistribution>,
     k: u64,
 ) -> Result<Coalition, StudyError> {
-    let streams = Streams::new(context.config.seed).child(crate::plan::TRAINING_DRAWS, 0);
-    let distribution = distribution.unwrap_or(&context.config.coalitions.distribution);
-    Ok(distribution.draw(context.contributors(), &streams, k)?.coalition)
+    let (config, n) = (&context.config, context.contributors());
+    let Some(distribution) = distribution else {
+        let own = config.coalitions.distribution;
+        let mut sequence = Sequence::new(config, n, TRAINING_DRAWS, own)?;
+        return match sequence {
+            // Draws that come as they are need none of those before.
+            Sequence::Drawn { ref mut next, .. } => {
+                *next = k;
+                sequence.next_coalition()
+            }
+            Sequence::Active(_) => {
+                for _ in 0..k {
+                    sequence.next_coalition()?;
+                }
+                sequence.next_coalition()
+            }
+        };
+    };
+    let streams = Streams::new(config.seed).child(TRAINING_DRAWS, 0);
+    Ok(distribution.draw(n, &streams, k)?.coalition)
 }
 
 /// A model of a coalition that is to be recorded.

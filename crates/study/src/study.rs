@@ -8,9 +8,10 @@ use report::{render_html, render_json};
 use unlearn::ParentModel;
 
 use crate::baseline_scores::mean_feature_similarity;
-use crate::begun::begin;
+use crate::begun::{Begun, begin};
 use crate::context::Context;
 use crate::driver::Workers;
+use crate::enough::{Stopped, draw_enough};
 use crate::error::StudyError;
 use crate::execute::measure_model;
 use crate::layout::StudyDir;
@@ -71,78 +72,139 @@ pub fn run_study(
     options: RunOptions,
     progress: &dyn Progress,
 ) -> Result<Summary, StudyError> {
-    // What the settings do not allow is refused before anything is written.
-    let plan = CoalitionPlan::draw(context)?;
-    let begun = begin(context, dir)?;
-    let truth = context.config.evaluation.truth.as_deref().filter(|_| options.truth == Truth::Shipped);
-    let records = Records::new(begun.ledger.clone(), truth)?;
-    let n = context.contributors();
+    let study = RunningStudy::begin(context, dir, options, progress)?;
+    let made = study.make()?;
+    study.report(&made)
+}
 
-    let full = full_model(context, dir, progress)?;
-    let full_run = Run::retrained(Coalition::full(n), 0);
-    record_full_model(context, dir, &records, &full_run, &full, progress)?;
-    let pruned = match parent_of(&context.config) {
-        Some(ParentModel::Pruned) => Some(pruned_model(context, dir, &full, progress)?),
-        _ => None,
-    };
-    let models = StudyModels { full, pruned };
-    let parent = models.parent().hash.clone();
+/// A study whose folder is this process's.
+pub(crate) struct RunningStudy<'a> {
+    context: &'a Context,
+    dir: &'a StudyDir,
+    options: RunOptions,
+    progress: &'a dyn Progress,
+    plan: CoalitionPlan,
+    pub records: Records,
+    _begun: Begun,
+}
 
-    let mut driver = PartDriver {
-        context,
-        dir,
-        records: &records,
-        parent: Some(&models.parent().model),
-        workers: options.workers,
-        progress,
-        parts: Vec::new(),
-    };
-    let score_runs = plan.score_runs(n, &parent);
-    let test_runs = plan.test_runs(context.config.evaluation.test_seeds);
-    let baseline_runs = plan.baseline_runs();
-    driver.run("coalitions", &score_runs)?;
-    driver.run("retrained test coalitions", &test_runs)?;
-    driver.run("retraining baseline", &baseline_runs)?;
+/// What a study has made.
+pub(crate) struct MadeStudy {
+    pub models: StudyModels,
+    /// The draws that were made, which may be fewer than planned.
+    pub plan: CoalitionPlan,
+    stopped: Option<Stopped>,
+    evaluated: Vec<Evaluated>,
+    removals: Vec<attribution_lds::CounterfactualRemoval>,
+    /// Runs for the scores, of the test, of the baseline, and without some contributors.
+    stages: [Vec<Run>; 4],
+}
 
-    let utilities = Utilities::new(context, &records, &plan, &parent);
-    let sheet = dir.samples(&full_run.id(&context.run_settings())?);
-    let samples = read_sheet(&sheet, context.config.sample.count, context.config.data.resolution)?;
-    let similarity = mean_feature_similarity(context, &samples)?;
-    let evaluated = context
-        .config
-        .behaviors
-        .iter()
-        .map(|&behavior| utilities.evaluate(behavior, &similarity))
-        .collect::<Result<Vec<Evaluated>, _>>()?;
-
-    let removals = counterfactual_removals(context, &evaluated)?;
-    let removal_runs: Vec<Run> = removals.iter().map(|r| Run::retrained(r.remaining.clone(), 0)).collect();
-    driver.run("retrained without some", &removal_runs)?;
-
-    let findings = Findings {
-        context,
-        dir,
-        records: &records,
-        plan: &plan,
-        models: &models,
-        utilities: &utilities,
-        evaluated: &evaluated,
-        removals: &removals,
-        stages: [&score_runs, &test_runs, &baseline_runs, &removal_runs],
-    };
-    let data = report_data(&findings)?;
-    write(&dir.report_html(), &render_html(&data)?)?;
-    write(&dir.report_json(), &render_json(&data)?)?;
-    let mut summary = Summary::of(&data);
-    if let (Truth::Recompute, Some(path)) = (options.truth, context.config.evaluation.truth.as_deref())
-        && path.is_file()
-    {
-        let (common, same) = reproduced(records.ledger(), path)?;
-        summary
-            .verdicts
-            .push(format!("Of {common} records that come with the study, {same} were reproduced exactly."));
+impl<'a> RunningStudy<'a> {
+    /// Takes the study's folder.
+    ///
+    /// # Errors
+    /// What the settings do not allow, before anything is written; a folder that cannot be taken.
+    pub fn begin(
+        context: &'a Context,
+        dir: &'a StudyDir,
+        options: RunOptions,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, StudyError> {
+        let plan = CoalitionPlan::draw(context)?;
+        let begun = begin(context, dir)?;
+        let truth = context.config.evaluation.truth.as_deref().filter(|_| options.truth == Truth::Shipped);
+        let records = Records::new(begun.ledger.clone(), truth)?;
+        Ok(Self { context, dir, options, progress, plan, records, _begun: begun })
     }
-    Ok(summary)
+
+    /// Makes all models and records, and scores and judges.
+    ///
+    /// # Errors
+    /// As [`run_study`].
+    pub fn make(&self) -> Result<MadeStudy, StudyError> {
+        let Self { context, dir, progress, records, .. } = self;
+        let n = context.contributors();
+        let full = full_model(context, dir, *progress)?;
+        let full_run = Run::retrained(Coalition::full(n), 0);
+        record_full_model(context, dir, records, &full_run, &full, *progress)?;
+        let pruned = match parent_of(&context.config) {
+            Some(ParentModel::Pruned) => Some(pruned_model(context, dir, &full, *progress)?),
+            _ => None,
+        };
+        let models = StudyModels { full, pruned };
+        let parent = models.parent().hash.clone();
+
+        let mut driver = PartDriver {
+            context,
+            dir,
+            records,
+            parent: Some(&models.parent().model),
+            workers: self.options.workers,
+            progress: *progress,
+            parts: Vec::new(),
+        };
+        let (plan, stopped) =
+            draw_enough(&mut driver, context, dir, records, &self.plan, &parent, *progress)?;
+        let score_runs = plan.score_runs(n, &parent);
+        let test_runs = plan.test_runs(context.config.evaluation.test_seeds);
+        let baseline_runs = plan.baseline_runs();
+        driver.run("retrained test coalitions", &test_runs)?;
+        driver.run("retraining baseline", &baseline_runs)?;
+
+        let evaluated = {
+            let utilities = Utilities::new(context, records, &plan, &parent);
+            let sheet = dir.samples(&full_run.id(&context.run_settings())?);
+            let samples = read_sheet(&sheet, context.config.sample.count, context.config.data.resolution)?;
+            let similarity = mean_feature_similarity(context, &samples)?;
+            let behaviors = context.config.behaviors.iter();
+            behaviors
+                .map(|&behavior| utilities.evaluate(behavior, &similarity))
+                .collect::<Result<Vec<Evaluated>, _>>()?
+        };
+        let removals = counterfactual_removals(context, &evaluated)?;
+        let removal_runs: Vec<Run> =
+            removals.iter().map(|removal| Run::retrained(removal.remaining.clone(), 0)).collect();
+        driver.run("retrained without some", &removal_runs)?;
+        let stages = [score_runs, test_runs, baseline_runs, removal_runs];
+        Ok(MadeStudy { models, plan, stopped, evaluated, removals, stages })
+    }
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written.
+    pub fn report(&self, made: &MadeStudy) -> Result<Summary, StudyError> {
+        let Self { context, dir, records, .. } = self;
+        let parent = made.models.parent().hash.clone();
+        let utilities = Utilities::new(context, records, &made.plan, &parent);
+        let findings = Findings {
+            context,
+            dir,
+            records,
+            plan: &made.plan,
+            stopped: made.stopped.as_ref(),
+            models: &made.models,
+            utilities: &utilities,
+            evaluated: &made.evaluated,
+            removals: &made.removals,
+            stages: made.stages.each_ref().map(Vec::as_slice),
+        };
+        let data = report_data(&findings)?;
+        write(&dir.report_html(), &render_html(&data)?)?;
+        write(&dir.report_json(), &render_json(&data)?)?;
+        let mut summary = Summary::of(&data, context.config.coalitions.estimator());
+        if let (Truth::Recompute, Some(path)) =
+            (self.options.truth, context.config.evaluation.truth.as_deref())
+            && path.is_file()
+        {
+            let (common, same) = reproduced(records.ledger(), path)?;
+            summary.verdicts.push(format!(
+                "Of {common} records that come with the study, {same} were reproduced exactly."
+            ));
+        }
+        Ok(summary)
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), StudyError> {

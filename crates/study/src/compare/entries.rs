@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use diffusion_core::UNet2DConfig;
 use removal::{Coalition, RemovalDistribution};
-use streams::Streams;
 use unlearn::Method;
 
 use super::budget::Counter;
 use crate::context::Context;
 use crate::error::StudyError;
-use crate::plan::{BASELINE_DRAWS, CoalitionPlan, TRAINING_DRAWS};
+use crate::plan::{BASELINE_DRAWS, CoalitionPlan, Sequence, TRAINING_DRAWS};
 use crate::runs::Run;
 
 /// Draws beyond this are not made, however cheap they are.
@@ -50,13 +49,13 @@ pub fn buy(
     let mut dropped = 0;
     // The draws that the study itself makes, where it makes some: their runs are shared.
     let stream = if method == Method::Retrain { BASELINE_DRAWS } else { TRAINING_DRAWS };
-    let streams = Streams::new(context.config.seed).child(stream, 0);
+    let mut sequence = Sequence::new(&context.config, n, stream, distribution)?;
     let last = match distribution {
         RemovalDistribution::Loo | RemovalDistribution::AddOneIn => n as u64,
         _ => MOST_DRAWS,
     };
-    for k in 0..last {
-        let coalition = distribution.draw(n, &streams, k)?.coalition;
+    for _ in 0..last {
+        let coalition = sequence.next_coalition()?;
         if held_out.contains(&coalition) {
             dropped += 1;
             continue;
@@ -71,7 +70,8 @@ pub fn buy(
         }
         training.push(coalition);
     }
-    let plan = CoalitionPlan { training, dropped, test: test.to_vec(), baseline: Vec::new() };
+    let drawn = training.clone();
+    let plan = CoalitionPlan { drawn, training, dropped, test: test.to_vec(), baseline: Vec::new() };
     Ok(Bought { plan, runs, macs })
 }
 

@@ -18,12 +18,11 @@ use super::entries::{buy, run_of};
 use super::estimate::{distribution_of, fit, title};
 use super::memory;
 use super::saved::write_comparison;
-use crate::baseline_scores::baseline_scores;
-use crate::begun::begin;
+use crate::baseline_scores::{MethodScores, baseline_scores};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
-use crate::models::{TrainedModel, full_model, pruned_model};
+use crate::models::{TrainedModel, pruned_model};
 use crate::parts::PartDriver;
 use crate::plan::CoalitionPlan;
 use crate::progress::Progress;
@@ -33,7 +32,7 @@ use crate::runs::Run;
 use crate::samples::read_sheet;
 use crate::scores::Utilities;
 use crate::status::read_plan;
-use crate::study::{RunOptions, Truth, run_study};
+use crate::study::{RunOptions, RunningStudy};
 
 /// One ranking to judge: its row of the table, and a score of each contributor for each behaviour with the sign that makes
 /// a larger score predict a larger value.
@@ -77,7 +76,7 @@ impl Scores {
 /// so an interrupted comparison continues.
 ///
 /// # Errors
-/// As [`run_study`]; a method that does not fit the network.
+/// As [`crate::run_study`]; a method that does not fit the network.
 pub fn compare_study(
     context: &Context,
     dir: &StudyDir,
@@ -86,27 +85,20 @@ pub fn compare_study(
     progress: &dyn Progress,
 ) -> Result<(Summary, Comparison), StudyError> {
     compare.validate()?;
-    run_study(context, dir, options, progress)?;
-    let comparison = {
-        let begun = begin(context, dir)?;
-        let truth = context.config.evaluation.truth.as_deref().filter(|_| options.truth == Truth::Shipped);
-        let records = Records::new(begun.ledger.clone(), truth)?;
-        let full = full_model(context, dir, progress)?;
-        let study = ComparedStudy {
-            context,
-            dir,
-            records: &records,
-            plan: CoalitionPlan::draw(context)?,
-            full,
-            options,
-            progress,
-        };
-        study.compare(compare)?
+    let study = RunningStudy::begin(context, dir, options, progress)?;
+    let made = study.make()?;
+    let compared = ComparedStudy {
+        context,
+        dir,
+        records: &study.records,
+        plan: made.plan.clone(),
+        full: made.models.full.clone(),
+        options,
+        progress,
     };
+    let comparison = compared.compare(compare)?;
     write_comparison(dir, &context.config, &comparison)?;
-    // Everything is on record: this only estimates and writes.
-    let summary = run_study(context, dir, options, progress)?;
-    Ok((summary, comparison))
+    Ok((study.report(&made)?, comparison))
 }
 
 /// A finished study with more methods to come.
@@ -238,20 +230,19 @@ impl ComparedStudy<'_> {
         let sheet = self.dir.samples(&run.id(&context.run_settings())?);
         let samples = read_sheet(&sheet, context.config.sample.count, context.config.data.resolution)?;
         let mut ranked = Vec::new();
-        for &method in methods {
+        // What methods have in common is made once, and all of one kind of evidence tell the same peak of memory.
+        for evidence in [Evidence::Pixels, Evidence::Features, Evidence::Gradients] {
+            let of_kind: Vec<InfluenceMethod> =
+                methods.iter().copied().filter(|method| method.evidence() == evidence).collect();
             memory::start_peak();
-            // One at a time, so that each tells its own time and memory.
-            for scored in baseline_scores(context, &self.full.model, &samples, &[method], self.progress)? {
-                ranked.push(self.additive(
-                    method.title(),
-                    "Scores images by the full model and its samples; knows no behaviour.",
-                    match method.evidence() {
-                        Evidence::Gradients => ComparedKind::Gradients,
-                        Evidence::Pixels | Evidence::Features => ComparedKind::Similarity,
-                    },
-                    &scored.scores,
-                    scored.seconds,
-                ));
+            let scored = baseline_scores(context, &self.full.model, &samples, &of_kind, self.progress)?;
+            let kind = match evidence {
+                Evidence::Gradients => ComparedKind::Gradients,
+                Evidence::Pixels | Evidence::Features => ComparedKind::Similarity,
+            };
+            for one in scored {
+                let title = one.method.title();
+                ranked.push(self.additive(title, &in_words(&one), kind, &one.scores, one.seconds));
             }
         }
         let counts: Vec<f64> = context.training_images().into_iter().map(|count| count as f64).collect();
@@ -390,6 +381,23 @@ impl ComparedStudy<'_> {
             self.plan.training.len()
         )
     }
+}
+
+/// What a method that makes no models is, and which of its seconds it shares.
+fn in_words(scored: &MethodScores) -> String {
+    let words = "Scores images by the full model and its samples; knows no behaviour.";
+    if scored.shared_seconds == 0.0 {
+        return words.to_owned();
+    }
+    let what = match scored.method.evidence() {
+        Evidence::Pixels => "pixels",
+        Evidence::Features => "features",
+        Evidence::Gradients => "gradients",
+    };
+    format!(
+        "{words} The seconds are those it takes alone; {:.1} of them made {what} that other rows use too, once for all.",
+        scored.shared_seconds
+    )
 }
 
 fn starts_from_pruned(on: MethodOn) -> bool {

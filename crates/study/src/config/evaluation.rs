@@ -1,63 +1,13 @@
-//! `[coalitions]`, `[sample]` and `[evaluation]`: what is drawn, generated and tested.
+//! `[sample]` and `[evaluation]`: what is generated and tested.
 
 use std::path::{Path, PathBuf};
 
 use diffusion_core::samplers::{SampleConfig, Sampler};
 use diffusion_core::schedule::NoiseSchedule;
-use removal::RemovalDistribution;
 use serde::{Deserialize, Serialize};
 
 use super::require;
 use crate::error::StudyError;
-
-/// The coalitions that the scores are estimated from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CoalitionsConfig {
-    /// Distribution of the draws; Kernel SHAP needs `shapley`.
-    #[serde(default = "default_distribution")]
-    pub distribution: RemovalDistribution,
-    /// Number of draws. Draw `k` does not depend on how many are made, so a study can grow.
-    pub count: usize,
-    /// Bootstrap resamples behind each confidence interval.
-    #[serde(default = "default_bootstrap")]
-    pub bootstrap: usize,
-    /// Coverage of the confidence intervals.
-    #[serde(default = "default_confidence")]
-    pub confidence: f64,
-}
-
-fn default_distribution() -> RemovalDistribution {
-    RemovalDistribution::Shapley
-}
-
-fn default_bootstrap() -> usize {
-    1000
-}
-
-fn default_confidence() -> f64 {
-    0.95
-}
-
-impl CoalitionsConfig {
-    pub(super) fn validate(&self) -> Result<(), StudyError> {
-        require(self.count > 0, "coalitions.count", self.count, "1 or more")?;
-        require(
-            matches!(self.distribution, RemovalDistribution::Shapley),
-            "coalitions.distribution",
-            self.distribution,
-            "`shapley`: the Kernel SHAP estimate is unbiased for this distribution only",
-        )?;
-        require(self.bootstrap >= 100, "coalitions.bootstrap", self.bootstrap, "100 or more")?;
-        let confidence = self.confidence;
-        require(
-            confidence > 0.0 && confidence < 1.0,
-            "coalitions.confidence",
-            confidence,
-            "above 0 and below 1",
-        )
-    }
-}
 
 /// How images are generated from a model: with the EMA weights, image k from its own noise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Every section is validated before anything runs. Unknown keys are refused by name, paths are
 //! resolved against the folder of the study file.
 
+mod coalitions;
 mod data;
 mod evaluation;
 mod measures;
@@ -13,8 +14,9 @@ mod prune;
 mod train_log;
 mod training;
 
+pub use coalitions::{CoalitionChoice, CoalitionsConfig};
 pub use data::DataConfig;
-pub use evaluation::{CoalitionsConfig, EvaluationConfig, SamplingConfig};
+pub use evaluation::{EvaluationConfig, SamplingConfig};
 pub use measures::MeasuresConfig;
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;

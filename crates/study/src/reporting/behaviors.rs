@@ -1,12 +1,15 @@
 //! One behaviour's part of the report.
 
-use attribution_lds::{CounterfactualRemoval, End, Interval as Bounds, NoiseCeiling};
+use attribution_lds::{
+    CounterfactualRemoval, End, Estimator, Interval as Bounds, IntervalMethod, NoiseCeiling,
+};
 use behavior::{Behavior, Direction as Better};
 use removal::Coalition;
 use report::{
     BehaviorReport, ContributorScore, Counterfactual, Diagnostic, Direction, Estimate, Interval, LdsReport,
     MethodLds, Number, RemovalOrder, ScatterPoint, assign_ranks,
 };
+use unlearn::Method;
 
 use super::{Findings, costs};
 use crate::error::StudyError;
@@ -39,7 +42,7 @@ pub(super) fn behavior_report(
         method: method_name(findings),
         coalitions: findings.plan.training.len() as u64,
         confidence: config.coalitions.confidence,
-        interval_method: "closed form: delta method with HC3 residuals and Student's t".to_owned(),
+        interval_method: interval_method(evaluated),
         scores: scores(evaluated, direction),
         diagnostics: diagnostics(evaluated),
         lds: Some(lds_report(findings, evaluated)?),
@@ -49,15 +52,68 @@ pub(super) fn behavior_report(
 
 /// How the study's own scores are called.
 pub(super) fn method_name(findings: &Findings<'_>) -> String {
+    let (method, suffix) = method_words(findings);
+    format!("{method}-{}{suffix}", estimator_word(findings.context.config.coalitions.estimator()))
+}
+
+/// How the models of coalitions are made, in a word, and what to say of their parent.
+pub(super) fn method_words(findings: &Findings<'_>) -> (String, &'static str) {
     let unlearn = &findings.context.config.unlearn;
     match (unlearn.method, unlearn.parent) {
-        (unlearn::Method::Gd, unlearn::ParentModel::Pruned) => "sFT-Shapley".to_owned(),
-        (unlearn::Method::Gd, unlearn::ParentModel::Full) => "FT-Shapley".to_owned(),
-        (unlearn::Method::Retrain, _) => "Retrain-Shapley".to_owned(),
+        (Method::Gd, unlearn::ParentModel::Pruned) => ("sFT".to_owned(), ""),
+        (Method::Gd, unlearn::ParentModel::Full) => ("FT".to_owned(), ""),
+        (Method::Retrain, _) => ("Retrain".to_owned(), ""),
         // No method of a study, as its validation says.
-        (unlearn::Method::PruneFineTune, _) => "FT-Shapley".to_owned(),
-        (method, unlearn::ParentModel::Pruned) => format!("{method}-Shapley (pruned)"),
-        (method, unlearn::ParentModel::Full) => format!("{method}-Shapley"),
+        (Method::PruneFineTune, _) => ("FT".to_owned(), ""),
+        (method, unlearn::ParentModel::Pruned) => (method.to_string(), " (pruned)"),
+        (method, unlearn::ParentModel::Full) => (method.to_string(), ""),
+    }
+}
+
+fn estimator_word(estimator: Estimator) -> &'static str {
+    match estimator {
+        Estimator::Datamodel | Estimator::Lasso => "datamodel",
+        Estimator::Banzhaf | Estimator::BanzhafSampleReuse | Estimator::ExactBanzhaf => "Banzhaf",
+        Estimator::BetaShapley => "Beta-Shapley",
+        Estimator::LeaveOneOut => "leave-one-out",
+        Estimator::AddOneIn => "add-one-in",
+        _ => "Shapley",
+    }
+}
+
+/// What an estimator's scores are, in words that begin a sentence.
+pub(super) fn scores_in_words(estimator: Estimator) -> &'static str {
+    match estimator_word(estimator) {
+        "datamodel" => "Datamodel coefficients",
+        "Banzhaf" => "Banzhaf values",
+        "Beta-Shapley" => "Beta-Shapley values",
+        "leave-one-out" => "Leave-one-out differences",
+        "add-one-in" => "Add-one-in differences",
+        _ => "Shapley values",
+    }
+}
+
+/// The models behind the scores.
+fn models_in_words(method: Method) -> &'static str {
+    match method {
+        Method::Gd | Method::PruneFineTune => "models fine-tuned for a few steps on each coalition",
+        Method::Lora => "models with adapters trained on each coalition",
+        Method::Ga => "models that ascend the loss of those outside of each coalition",
+        Method::Iu => "models that jump to each coalition by an influence estimate",
+        Method::Retrain => "models retrained from scratch on each coalition",
+    }
+}
+
+/// How the intervals shown were made.
+fn interval_method(evaluated: &Evaluated) -> String {
+    let Some(shown) = evaluated.ours.closed_form.as_ref().or(evaluated.ours.bootstrap.as_ref()) else {
+        return "none: this estimator has none from one run of each coalition".to_owned();
+    };
+    match shown.method {
+        IntervalMethod::Sandwich => "closed form: delta method with HC3 residuals and Student's t".to_owned(),
+        IntervalMethod::Bootstrap { resamples } => format!("percentiles of {resamples} bootstrap resamples"),
+        IntervalMethod::Welch => "closed form: Welch's t".to_owned(),
+        IntervalMethod::Sampling => "closed form: Student's t over independent draws".to_owned(),
     }
 }
 
@@ -122,7 +178,7 @@ fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
 
 fn scores(evaluated: &Evaluated, direction: Direction) -> Vec<ContributorScore> {
     let ours = &evaluated.ours;
-    let intervals = ours.closed_form.as_ref();
+    let intervals = ours.closed_form.as_ref().or(ours.bootstrap.as_ref());
     let mut scores: Vec<ContributorScore> = ours
         .values
         .iter()
@@ -155,6 +211,21 @@ fn diagnostics(evaluated: &Evaluated) -> Vec<Diagnostic> {
                 .to_owned(),
         });
     }
+    if let Some(stability) = &evaluated.stability {
+        diagnostics.push(Diagnostic {
+            name: "Agreement of ranks between all coalitions and resampled ones (Kendall's tau)".to_owned(),
+            value: stability.kendall_tau.into(),
+            explanation: format!(
+                "1 would mean that coalitions drawn again with replacement always give the same order; mean of {} resamples.",
+                stability.resamples
+            ),
+        });
+        diagnostics.push(Diagnostic {
+            name: format!("Share of the first {} that stays there in resampled coalitions", stability.top),
+            value: stability.top_agreement.into(),
+            explanation: "1 would mean that the same contributors always come first.".to_owned(),
+        });
+    }
     if let (Some(bootstrap), Some(closed)) = (&evaluated.ours.bootstrap, &evaluated.ours.closed_form) {
         let width = |all: &[Bounds]| all.iter().map(Bounds::width).sum::<f64>();
         diagnostics.push(Diagnostic {
@@ -180,14 +251,17 @@ fn diagnostics(evaluated: &Evaluated) -> Vec<Diagnostic> {
 
 fn lds_report(findings: &Findings<'_>, evaluated: &Evaluated) -> Result<LdsReport, StudyError> {
     let config = &findings.context.config;
+    let words = scores_in_words(config.coalitions.estimator());
     let ours = MethodLds {
         name: method_name(findings),
-        explanation: "Shapley values from models fine-tuned for a few steps on each coalition.".to_owned(),
+        explanation: format!("{words} from {}.", models_in_words(config.unlearn.method)),
         lds: estimate(&evaluated.judged),
         difference: Estimate::NotMeasured,
         coalitions: Some(findings.plan.training.len() as u64),
         seconds: costs::score_seconds(findings)?.into(),
     };
+    let retrained = format!("Retrain-{} at equal compute", estimator_word(config.coalitions.estimator()));
+    let from_scratch = format!("{words} from models retrained from scratch, as many as our compute buys.");
     let baselines = evaluated
         .baselines
         .iter()
@@ -205,9 +279,9 @@ fn lds_report(findings: &Findings<'_>, evaluated: &Evaluated) -> Result<LdsRepor
                     None,
                     None,
                 ),
-                Baseline::RetrainShapley => (
-                    "Retrain-Shapley at equal compute",
-                    "Shapley values from models retrained from scratch, as many as our compute buys.",
+                Baseline::Retrained => (
+                    retrained.as_str(),
+                    from_scratch.as_str(),
                     Some(findings.plan.baseline.len() as u64),
                     Some(costs::seconds(findings, findings.stages[2])?),
                 ),

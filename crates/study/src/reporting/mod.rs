@@ -15,6 +15,7 @@ use report::{Contributor, DatasetInfo, FORMAT, Header, HelpMatrix, Note, NoteLev
 
 use crate::compare::read_comparison;
 use crate::context::Context;
+use crate::enough::Stopped;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::measuring::{by_contributor_key, rgb_images};
@@ -33,6 +34,8 @@ pub(crate) struct Findings<'a> {
     pub dir: &'a StudyDir,
     pub records: &'a Records,
     pub plan: &'a CoalitionPlan,
+    /// Where the draws ended, if the study has a rule for that.
+    pub stopped: Option<&'a Stopped>,
     pub models: &'a StudyModels,
     pub utilities: &'a Utilities<'a>,
     pub evaluated: &'a [Evaluated],
@@ -116,6 +119,10 @@ fn notes(findings: &Findings<'_>) -> Result<Vec<Note>, StudyError> {
             format!("{dropped} training draws are test coalitions and were left out of the estimate."),
         );
     }
+    if let Some(stopped) = findings.stopped {
+        let level = if stopped.stopping.reached { NoteLevel::Info } else { NoteLevel::Warning };
+        add(level, stopped.in_words());
+    }
     let shipped = costs::shipped_count(findings)?;
     if shipped > 0 {
         add(
@@ -167,7 +174,8 @@ fn help(findings: &Findings<'_>) -> Result<Option<HelpMatrix>, StudyError> {
     let matrix = findings.utilities.help_matrix(&by_contributor_key(&key))?;
     let scores = matrix.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect();
     let explanation = format!(
-        "Shapley values for the noise-prediction loss on each contributor's held-out images, from {} coalitions.",
+        "{} for the noise-prediction loss on each contributor's held-out images, from {} coalitions.",
+        behaviors::scores_in_words(findings.context.config.coalitions.estimator()),
         findings.plan.training.len()
     );
     Ok(Some(HelpMatrix { scores, explanation }))

@@ -86,7 +86,8 @@ fn coalitions(findings: &Findings<'_>) -> Result<Vec<CoalitionModel>, StudyError
         let run = Run::unlearned(coalition.clone(), parent);
         let description = format!("samples of the model of {} contributors", coalition.len());
         if let Some(samples) = sheet(findings, &run, &description)? {
-            let method = super::behaviors::method_name(findings).replace("-Shapley", "");
+            let (method, suffix) = super::behaviors::method_words(findings);
+            let method = format!("{method}{suffix}");
             shown.push(CoalitionModel { method, members: coalition.members().collect(), samples });
         }
     }

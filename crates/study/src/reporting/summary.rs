@@ -1,5 +1,6 @@
 //! The report in a few lines, for a terminal.
 
+use attribution_lds::Estimator;
 use report::{ReportData, Verdict};
 
 /// What came out, primary behaviour first and only.
@@ -9,6 +10,8 @@ pub struct Summary {
     pub behavior: String,
     /// Each contributor's share, best first.
     pub shares: Vec<Share>,
+    /// Why a contributor may have no interval.
+    pub no_interval: &'static str,
     /// Sentences: how sure, how far to trust, what removal does, what it cost.
     pub verdicts: Vec<String>,
 }
@@ -18,17 +21,21 @@ pub struct Summary {
 pub struct Share {
     /// Who.
     pub name: String,
-    /// The Shapley value.
+    /// The score.
     pub value: f64,
     /// Its confidence interval, if it is bounded.
     pub interval: Option<(f64, f64)>,
 }
 
 impl Summary {
-    /// The summary of a report.
-    pub fn of(data: &ReportData) -> Self {
+    /// The summary of a report of scores by `estimator`.
+    pub(crate) fn of(data: &ReportData, estimator: Estimator) -> Self {
+        let no_interval = match estimator {
+            Estimator::LeaveOneOut | Estimator::AddOneIn => "one model each",
+            _ => "too few coalitions",
+        };
         let Some(primary) = data.behaviors.iter().find(|behavior| behavior.primary) else {
-            return Self { behavior: String::new(), shares: Vec::new(), verdicts: Vec::new() };
+            return Self { behavior: String::new(), shares: Vec::new(), no_interval, verdicts: Vec::new() };
         };
         let mut scores: Vec<_> = primary.scores.iter().collect();
         scores.sort_by_key(|score| score.rank);
@@ -42,6 +49,6 @@ impl Summary {
             .collect();
         let verdict = Verdict::of(data, primary);
         let verdicts = vec![verdict.certainty, verdict.trust, verdict.removal, verdict.cost];
-        Self { behavior: primary.name.clone(), shares, verdicts }
+        Self { behavior: primary.name.clone(), shares, no_interval, verdicts }
     }
 }
