@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use diffusion_core::model_folder::{self, model_hash};
-use diffusion_core::{StateDict, UNet2DConfig, UNet2DModel, write_atomically};
+use diffusion_core::pipeline::forward_process;
+use diffusion_core::{NoiseScheduleConfig, StateDict, UNet2DConfig, UNet2DModel, write_atomically};
 use options::{ImageOptions, Source, TrainingOptions};
 use serde_json::json;
 use sparsify::{Importance, NetworkSize, Ratio, Rounding, Scope, Threshold};
 use study::{
-    PrunedWeights, fine_tune_pruned, prune_weights, prune_without_images, scan_pruning, scan_ratios,
+    PrunedWeights, fine_tune_pruned, prune_weights, prune_without_images, require_same_forward_process,
+    scan_pruning, scan_ratios,
 };
 use terminal::{ComputeArgs, LayerArgs, Session, main_with, parse, print_json};
 
@@ -91,11 +93,18 @@ fn main() -> ExitCode {
             let source = arguments.source(&session)?;
             // clap requires one of the two.
             let folder = arguments.model.as_ref().or(arguments.load.as_ref()).context("which model?")?;
+            if let Some(context) = source.context() {
+                require_same_forward_process(context, folder)?;
+            }
             let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
             if arguments.scan {
                 arguments.scan(&session, &source, &config, &weights)
             } else {
-                arguments.prune(&session, &source, &config, &weights)
+                let forward = match source.context() {
+                    Some(context) => Some(context.config.diffusion.clone()),
+                    None => forward_process(folder)?,
+                };
+                arguments.prune(&session, &source, &config, &weights, forward.as_ref())
             }
         })
     })
@@ -116,6 +125,7 @@ impl Arguments {
         source: &Source,
         config: &UNet2DConfig,
         weights: &StateDict,
+        forward: Option<&NoiseScheduleConfig>,
     ) -> anyhow::Result<()> {
         // clap requires it without --scan.
         let out = self.out.as_ref().context("which folder is to be written?")?;
@@ -155,7 +165,7 @@ impl Arguments {
                 fine_tune_pruned(context, network, &parent, out, &session.progress)?.hash
             }
             _ => {
-                model_folder::write(out, &pruned.config, &pruned.weights)?;
+                model_folder::write(out, &pruned.config, &pruned.weights, forward)?;
                 model_hash(&pruned.config, &pruned.weights)
             }
         };

@@ -26,6 +26,9 @@ struct Arguments {
     /// Denoising steps; the study's when left out
     #[arg(long, alias = "num-inference-steps")]
     steps: Option<usize>,
+    /// Write the noise that each image starts from, too, as tensor `noise` of this safetensors file
+    #[arg(long)]
+    noise: Option<PathBuf>,
     /// Which independent repetition's noise
     #[arg(long, default_value_t = 0)]
     repetition: u64,
@@ -45,6 +48,9 @@ fn main() -> ExitCode {
             let model = load_model(&context, &arguments.model)?;
             let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
             write_samples(&arguments.out, &samples)?;
+            if let Some(file) = &arguments.noise {
+                context.initial_noise(&model, arguments.repetition)?.write(file)?;
+            }
             print_json(
                 &json!({ "samples": arguments.out, "count": samples.shape[0], "shape": samples.shape }),
             )

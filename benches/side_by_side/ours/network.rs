@@ -56,7 +56,7 @@ impl Network {
         let config = self.config();
         let weights = unet::initial_weights(&config, &Streams::new(WEIGHTS))?;
         if let Some(folder) = folder {
-            model_folder::write(&folder.join("model"), &config, &weights)?;
+            model_folder::write(&folder.join("model"), &config, &weights, None)?;
         }
         if !matches!(self, Self::CifarPruned) {
             return Ok((config, weights));

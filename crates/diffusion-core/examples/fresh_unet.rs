@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let weights = unet::initial_weights(&config, &Streams::new(0))?;
-    model_folder::write(Path::new(folder), &config, &weights)?;
+    model_folder::write(Path::new(folder), &config, &weights, None)?;
     println!(
         "{} parameters, {} multiply-accumulates an image, hash {}",
         weights.parameter_count(),

@@ -137,6 +137,33 @@ pub enum DiffusionError {
         reason: String,
     },
 
+    /// A folder has no weights.
+    #[error("{} holds no weights: there is neither {file}, nor shards of it, nor a variant in half precision", path.display())]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// The usual name of the weights' file.
+        file: String,
+    },
+
+    /// An index of weights in several files does not fit the files.
+    #[error("{} cannot be followed: {reason}", path.display())]
+    BadShards {
+        /// The index.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+
+    /// A pipeline folder is of a kind that is not supported, or damaged.
+    #[error("{} is not a pipeline that can be used: {reason}", path.display())]
+    BadPipeline {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A `config.json` is not a JSON object.
     #[error(
         "{origin} is not a JSON object ({reason}); it should be the config.json of a diffusers UNet2DModel"
@@ -293,6 +320,9 @@ impl DiffusionError {
             Self::NotAConfig { .. }
             | Self::NotSafetensors { .. }
             | Self::UnsupportedDtype { .. }
+            | Self::NoWeights { .. }
+            | Self::BadShards { .. }
+            | Self::BadPipeline { .. }
             | Self::Io { .. } => error,
             other => Self::InFile { path, source: Box::new(other) },
         }

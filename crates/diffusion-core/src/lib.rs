@@ -15,11 +15,13 @@ pub mod model_folder;
 pub mod nn;
 pub mod optim;
 pub mod parameters;
+pub mod pipeline;
 pub mod samplers;
 pub mod schedule;
 mod state_dict;
 pub mod training;
 pub mod unet;
+mod weight_files;
 
 pub use atomic_file::write_atomically;
 /// Where tensors live; see [`device::DeviceChoice`] to open one by name.

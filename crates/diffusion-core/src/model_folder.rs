@@ -5,10 +5,12 @@
 //! | `config.json` | the architecture, [`UNet2DConfig`] |
 //! | `diffusion_pytorch_model.safetensors` | the weights by their diffusers keys, F32 |
 //! | `ema.safetensors` | in checkpoints: the averaged weights, same keys |
+//! | `model_index.json`, `scheduler_config.json` | the forward process, and what makes the folder a [pipeline](crate::pipeline) |
 //!
-//! Python's `UNet2DModel.from_pretrained(folder)` loads what [`write`] makes, and [`read`] loads what its
-//! `save_pretrained` makes. A pruned model has the same two files; only this crate builds it, from `pruned_channels` in
-//! its `config.json`.
+//! Python's `UNet2DModel.from_pretrained(folder)` and `DDPMPipeline.from_pretrained(folder)` load what [`write`] makes,
+//! and [`read`] loads what their `save_pretrained` makes: also whole pipelines, weights in shards, weights in half precision,
+//! and attention layers by the names that they had until diffusers 0.12. A pruned model has the same files but
+//! `model_index.json`; its widths are `pruned_channels` in its `config.json`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,23 +20,30 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
+use crate::pipeline::{self, INDEX_FILE, SCHEDULER_FILE, unet_folder};
 use crate::state_dict::hex;
 use crate::unet::layout::Layout;
-use crate::{DiffusionError, StateDict, UNet2DConfig};
+use crate::weight_files::{WeightFiles, rename_legacy_attention};
+use crate::{DiffusionError, NoiseScheduleConfig, StateDict, UNet2DConfig};
 
 /// Name of the file that holds the architecture.
 pub const CONFIG_FILE: &str = "config.json";
 /// Name of the file that holds the weights.
 pub const WEIGHTS_FILE: &str = "diffusion_pytorch_model.safetensors";
+/// [`WEIGHTS_FILE`] without its ending.
+const WEIGHTS_STEM: &str = "diffusion_pytorch_model";
 /// Name of the file that holds the averaged weights of a checkpoint.
 pub const EMA_FILE: &str = "ema.safetensors";
 
-/// Reads architecture and weights, and checks that they belong together.
+/// Reads architecture and weights of a model folder or of the network of a pipeline folder, and checks that they belong
+/// together.
 ///
 /// # Errors
-/// [`DiffusionError::Io`] if a file is missing; [`DiffusionError::InFile`] around what is wrong with its content.
+/// [`DiffusionError::Io`] or [`DiffusionError::NoWeights`] if a file is missing; [`DiffusionError::InFile`] around what is
+/// wrong with its content; those of [`Pipeline::open`](pipeline::Pipeline::open).
 pub fn read(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
-    read_with(dir, WEIGHTS_FILE)
+    let dir = unet_folder(dir)?;
+    read_with(&dir, || WeightFiles::find(&dir, WEIGHTS_STEM))
 }
 
 /// Reads architecture and averaged weights of a checkpoint, and checks that they belong together.
@@ -42,7 +51,8 @@ pub fn read(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
 /// # Errors
 /// As [`read`].
 pub fn read_ema(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
-    read_with(dir, EMA_FILE)
+    let dir = unet_folder(dir)?;
+    read_with(&dir, || Ok(WeightFiles::Whole(dir.join(EMA_FILE))))
 }
 
 /// As [`read_ema`] if the folder has averaged weights, else as [`read`]: the weights to sample from, or to prune.
@@ -50,7 +60,7 @@ pub fn read_ema(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError>
 /// # Errors
 /// As [`read`].
 pub fn read_averaged_or_trained(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
-    if dir.join(EMA_FILE).is_file() { read_ema(dir) } else { read(dir) }
+    if unet_folder(dir)?.join(EMA_FILE).is_file() { read_ema(dir) } else { read(dir) }
 }
 
 /// Reads the architecture.
@@ -58,7 +68,7 @@ pub fn read_averaged_or_trained(dir: &Path) -> Result<(UNet2DConfig, StateDict),
 /// # Errors
 /// As [`read`].
 pub fn read_config(dir: &Path) -> Result<UNet2DConfig, DiffusionError> {
-    let path = dir.join(CONFIG_FILE);
+    let path = unet_folder(dir)?.join(CONFIG_FILE);
     let bytes = fs::read(&path).map_err(DiffusionError::io("read", &path))?;
     let text = String::from_utf8(bytes).map_err(|error| DiffusionError::NotAConfig {
         origin: path.display().to_string(),
@@ -67,38 +77,54 @@ pub fn read_config(dir: &Path) -> Result<UNet2DConfig, DiffusionError> {
     UNet2DConfig::from_json(&text, &path.display().to_string()).map_err(DiffusionError::in_file(&path))
 }
 
-fn read_with(dir: &Path, weights_file: &str) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
+fn read_with(
+    dir: &Path,
+    files: impl FnOnce() -> Result<WeightFiles, DiffusionError>,
+) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
     let config = read_config(dir)?;
-    let path = dir.join(weights_file);
-    let weights = StateDict::read(&path)?;
-    let shapes = Layout::of(&config)?.parameter_shapes();
-    weights.check_shapes(&shapes).map_err(DiffusionError::in_file(&path))?;
+    let files = files()?;
+    let mut weights = files.read()?;
+    let layout = Layout::of(&config)?;
+    rename_legacy_attention(&mut weights, &layout);
+    weights.check_shapes(&layout.parameter_shapes()).map_err(DiffusionError::in_file(files.path()))?;
     Ok((config, weights))
 }
 
-/// Writes a model folder; its parent folders are made if needed.
+/// Writes a model folder; its parent folders are made if needed. With a `forward` process, an unpruned model's folder is also
+/// a pipeline of diffusers.
 ///
 /// The folder is written under another name, synced, and renamed. A model folder that is already there is replaced;
 /// if the machine stops between the two renames, it is left as `.{name}.previous`.
 ///
 /// # Errors
 /// As [`UNet2DConfig::validate`] and [`StateDict::check_shapes`]; [`DiffusionError::Io`] if a file cannot be written;
-/// [`DiffusionError::NotAModelFolder`] if `dir` exists and holds anything but the two files of a model. In every case
+/// [`DiffusionError::NotAModelFolder`] if `dir` exists and holds anything but the files of a model. In every case
 /// what was there stays.
-pub fn write(dir: &Path, config: &UNet2DConfig, weights: &StateDict) -> Result<(), DiffusionError> {
+pub fn write(
+    dir: &Path,
+    config: &UNet2DConfig,
+    weights: &StateDict,
+    forward: Option<&NoiseScheduleConfig>,
+) -> Result<(), DiffusionError> {
     weights.check_shapes(&Layout::of(config)?.parameter_shapes())?;
-    write_text(dir, &config.to_json(), weights)
+    let pipeline = forward.map_or_else(Vec::new, |forward| pipeline::files(&as_json(config), forward));
+    write_text(dir, &config.to_json(), weights, pipeline)
 }
 
-/// As [`write`], for a model of any kind: `config` is the text of its `config.json`.
-pub(crate) fn write_text(dir: &Path, config: &str, weights: &StateDict) -> Result<(), DiffusionError> {
+/// As [`write`], for a model of any kind: `config` is the text of its `config.json`, `further` are other files of it.
+pub(crate) fn write_text(
+    dir: &Path,
+    config: &str,
+    weights: &StateDict,
+    further: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), DiffusionError> {
     refuse_foreign(dir)?;
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
     }
     let temporary = temporary_beside(dir);
     let written =
-        write_files(&temporary, config, weights).and_then(|()| put_folder_in_place(&temporary, dir));
+        write_files(&temporary, config, weights, forward).and_then(|()| put_folder_in_place(&temporary, dir));
     if written.is_err() {
         // Nothing more can be done if this fails too; the first error is the one to tell.
         let _ = fs::remove_dir_all(&temporary);
@@ -106,11 +132,16 @@ pub(crate) fn write_text(dir: &Path, config: &str, weights: &StateDict) -> Resul
     written
 }
 
-fn write_files(dir: &Path, config: &str, weights: &StateDict) -> Result<(), DiffusionError> {
+fn write_files(
+    dir: &Path,
+    config: &str,
+    weights: &StateDict,
+    further: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), DiffusionError> {
     fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
-    for (name, bytes) in
-        [(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)]
-    {
+    let mut files = vec![(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)];
+    files.extend(further);
+    for (name, bytes) in files {
         let path = dir.join(name);
         write_synced(&path, &bytes).map_err(DiffusionError::io("write", &path))?;
     }
@@ -128,7 +159,7 @@ fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
     }
     for entry in fs::read_dir(dir).map_err(DiffusionError::io("read", dir))? {
         let name = entry.map_err(DiffusionError::io("read", dir))?.file_name();
-        if name != CONFIG_FILE && name != WEIGHTS_FILE {
+        if ![CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SCHEDULER_FILE].iter().any(|own| name == *own) {
             return refuse(format!(
                 "it holds `{}`, which replacing the folder would delete; choose another folder",
                 name.to_string_lossy()
@@ -145,7 +176,7 @@ fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
 /// diffusers nor order of keys on disk matters.
 pub fn model_hash(config: &UNet2DConfig, weights: &StateDict) -> String {
     // Plain data always become a JSON object.
-    hash_of(&serde_json::to_value(config).expect("a configuration is plain data"), weights)
+    hash_of(&as_json(config), weights)
 }
 
 /// The identity of a model of any kind, from its `config.json` and weights.
@@ -155,6 +186,10 @@ pub(crate) fn hash_of(config: &Value, weights: &StateDict) -> String {
     let config = serde_json::to_string(&keys).expect("plain data is valid JSON");
     let text = format!("tribute/model/1\n{config}\n{}", weights.sha256());
     hex(&Sha256::digest(text))
+}
+
+fn as_json(config: &UNet2DConfig) -> Value {
+    serde_json::to_value(config).expect("a struct of plain data with text keys is valid JSON")
 }
 
 /// The [`model_hash`] of the model in a folder.
@@ -185,7 +220,7 @@ mod tests {
         let dir = parent.path().join("models/full");
         for seed in [1, 2] {
             let (config, weights) = model(seed);
-            write(&dir, &config, &weights).unwrap();
+            write(&dir, &config, &weights, None).unwrap();
             assert_eq!(read(&dir).unwrap(), (config, weights));
         }
         assert_eq!(fs::read_dir(parent.path().join("models")).unwrap().count(), 1);
@@ -196,7 +231,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("thesis.tex"), "x").unwrap();
         let (config, weights) = model(1);
-        let error = write(parent.path(), &config, &weights).unwrap_err().to_string();
+        let error = write(parent.path(), &config, &weights, None).unwrap_err().to_string();
         assert!(error.contains("thesis.tex"), "{error}");
         assert!(parent.path().join("thesis.tex").exists());
     }
@@ -206,7 +241,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("m");
         let (_, weights) = model(1);
-        assert!(write(&dir, &UNet2DConfig::small(8, &[8, 8]), &weights).is_err());
+        assert!(write(&dir, &UNet2DConfig::small(8, &[8, 8]), &weights, None).is_err());
         assert!(!dir.exists());
     }
 
@@ -222,7 +257,7 @@ mod tests {
 
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("m");
-        write(&dir, &config, &weights).unwrap();
+        write(&dir, &config, &weights, None).unwrap();
         let text = fs::read_to_string(dir.join(CONFIG_FILE)).unwrap();
         let reordered: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
         fs::write(dir.join(CONFIG_FILE), serde_json::to_string(&reordered).unwrap()).unwrap();

@@ -114,7 +114,7 @@ fn weights_survive_the_network_and_the_folder() {
         let model = UNet2DModel::from_state_dict(&config, &weights, &Device::flex()).unwrap();
         assert_eq!(model.parameter_count(), weights.parameter_count());
         let folder = temporary.path().join(name);
-        model_folder::write(&folder, model.config(), &model.state_dict().unwrap()).unwrap();
+        model_folder::write(&folder, model.config(), &model.state_dict().unwrap(), None).unwrap();
         let again = model_folder::read(&folder).unwrap();
         assert_eq!(again, (config.clone(), weights.clone()));
         assert_eq!(model_folder::hash(&folder).unwrap(), model_folder::model_hash(&config, &weights));

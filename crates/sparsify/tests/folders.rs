@@ -71,9 +71,9 @@ fn pruned_folders_compute_what_torch_computes() {
             let (pruned, pruned_weights) = surgery(&config, &weights, &plan).unwrap();
             // Through a folder of our own.
             let folder = parent.path().join(key);
-            model_folder::write(&folder, &pruned, &pruned_weights).unwrap();
+            model_folder::write(&folder, &pruned, &pruned_weights, None).unwrap();
             (config, weights) = model_folder::read(&folder).unwrap();
-            assert_eq!((&config, &weights), (&pruned, &pruned_weights));
+            assert_eq!((&config, &weights), (&pruned, &pruned_weights, None));
         }
         let ours = forward(&config, &weights);
         let theirs = theirs.data();

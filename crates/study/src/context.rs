@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use data::{Batches, Dataset, Split};
-use diffusion_core::samplers::{SampledImages, sample};
+use diffusion_core::samplers::{SampledImages, initial_noise, sample};
 use diffusion_core::schedule::NoiseSchedule;
-use diffusion_core::{Device, DiffusionError, UNet2DConfig, UNet2DModel};
+use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNet2DConfig, UNet2DModel};
 use ledger::Value;
 use removal::Coalition;
 use streams::Streams;
@@ -158,6 +158,19 @@ impl Context {
             Err(DiffusionError::Stopped { .. }) => Err(StudyError::Stopped),
             other => Ok(other?),
         }
+    }
+
+    /// The noise that the study's samples of a model start from, as a tensor `noise` `[images, channels, height, width]`.
+    ///
+    /// # Errors
+    /// If the number of images does not fit the shape; it always does.
+    pub fn initial_noise(&self, model: &UNet2DModel, repetition: u64) -> Result<StateDict, StudyError> {
+        let indices: Vec<u64> = (0..self.config.sample.count as u64).collect();
+        let shape = model.sample_shape();
+        let values = initial_noise(shape, &indices, &self.streams(repetition).child("samples", 0));
+        let [channels, height, width] = shape;
+        let noise = TensorF32::new([indices.len(), channels, height, width], values)?;
+        Ok(StateDict::from_iter([("noise".to_owned(), noise)]))
     }
 
     /// All behaviours of a model and its samples.

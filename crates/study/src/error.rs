@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use diffusion_core::DiffusionError;
+use diffusion_core::schedule::BetaSchedule;
+use diffusion_core::{DiffusionError, NoiseScheduleConfig};
 use thiserror::Error;
 
 use crate::config::DatasetPreset;
@@ -10,6 +11,21 @@ use crate::work::Stage;
 
 fn preset_names() -> String {
     DatasetPreset::ALL.map(DatasetPreset::name).join(", ")
+}
+
+/// A forward process by its keys in the study file.
+fn words(forward: &NoiseScheduleConfig) -> String {
+    let NoiseScheduleConfig { num_train_timesteps, beta_schedule, beta_start, beta_end } = forward;
+    let name = match beta_schedule {
+        BetaSchedule::Linear => "linear",
+        BetaSchedule::ScaledLinear => "scaled_linear",
+        BetaSchedule::Cosine => {
+            return format!("num_train_timesteps = {num_train_timesteps}, beta_schedule = \"cosine\"");
+        }
+    };
+    format!(
+        "num_train_timesteps = {num_train_timesteps}, beta_schedule = \"{name}\", beta_start = {beta_start}, beta_end = {beta_end}"
+    )
 }
 
 /// Why a study did not run to its end.
@@ -182,6 +198,21 @@ pub enum StudyError {
         /// What is missing.
         reason: String,
     },
+    /// A model was trained with another forward process than the study's.
+    #[error(
+        "{path} was trained with {}, and the study's [diffusion] says {}: set [diffusion] to the model's, or choose \
+         another model",
+        words(model),
+        words(study)
+    )]
+    OtherForwardProcess {
+        /// The model folder.
+        path: PathBuf,
+        /// Its forward process.
+        model: Box<NoiseScheduleConfig>,
+        /// The study's.
+        study: Box<NoiseScheduleConfig>,
+    },
     /// Training, sampling or a model folder failed.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
@@ -294,6 +325,7 @@ impl StudyError {
                 | Self::EstimatorOfDraws { .. }
                 | Self::WrongCount { .. }
                 | Self::Model { .. }
+                | Self::OtherForwardProcess { .. }
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }

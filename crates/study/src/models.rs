@@ -110,7 +110,8 @@ pub fn train_from(
     }
     if !begun && first_rank && config.log.null_model {
         let fresh = trainer.ema_model()?;
-        model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?)?;
+        let forward = Some(context.schedule.config());
+        model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?, forward)?;
     }
     let metrics = (config.log.every > 0 && first_rank)
         .then(|| Metrics::open(&kept, config.log.every, trainer.step()))

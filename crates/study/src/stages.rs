@@ -4,6 +4,7 @@ use std::path::Path;
 
 use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::{self, model_hash};
+use diffusion_core::pipeline::forward_process;
 use diffusion_core::samplers::SampledImages;
 use ledger::Record;
 use removal::{Coalition, RemovalDistribution};
@@ -22,8 +23,9 @@ use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 /// Loads a model folder: averaged weights if it has them, else the trained ones.
 ///
 /// # Errors
-/// If a file is missing, damaged, or does not fit the configuration.
+/// If a file is missing, damaged, or does not fit the configuration; a forward process other than the study's.
 pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
+    require_same_forward_process(context, folder)?;
     let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
@@ -33,8 +35,28 @@ pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, Study
 /// # Errors
 /// As [`load_model`].
 pub fn load_trained_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
+    require_same_forward_process(context, folder)?;
     let (config, weights) = model_folder::read(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
+}
+
+/// A network sees noise levels as its forward process numbers them: with another one, its samples would be wrong without a
+/// word. A folder that does not say its forward process is taken to fit.
+///
+/// # Errors
+/// [`StudyError::OtherForwardProcess`]; a scheduler that is not supported.
+pub fn require_same_forward_process(context: &Context, folder: &Path) -> Result<(), StudyError> {
+    let study = &context.config.diffusion;
+    match forward_process(folder)? {
+        Some(forward) if forward.build()?.betas() != context.schedule.betas() => {
+            Err(StudyError::OtherForwardProcess {
+                path: folder.to_owned(),
+                model: Box::new(forward),
+                study: Box::new(study.clone()),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Draw `k` of a distribution; of the study's own, as the study itself draws it.

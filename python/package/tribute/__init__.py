@@ -9,9 +9,11 @@ who contributed how much?    `shapley`, `datamodel`, `lasso`, `banzhaf`, `leave_
 small games, exactly         `exact_shapley`, `exact_banzhaf`
 do scores predict?           `lds`, `lds_difference`, `noise_ceiling`, `spearman`
 which coalitions to try?     `draw`
+a model in Python            `load_unet`, `load_pipeline`, which need torch and diffusers
 ===========================  =====================================================================
 """
 
+from ._models import load_pipeline, load_unet
 from ._tribute import (
     Attribution,
     Lds,
@@ -51,6 +53,8 @@ __all__ = [
     "lds",
     "lds_difference",
     "leave_one_out",
+    "load_pipeline",
+    "load_unet",
     "noise_ceiling",
     "shapley",
     "spearman",

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
-from typing import Literal
+from os import PathLike
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -192,3 +193,9 @@ def draw(
     alpha: float = 0.5,
     seed: int = 0,
 ) -> NDArray[np.bool_]: ...
+
+# A `diffusers.UNet2DModel` and a `DDIMPipeline` or `DDPMPipeline`; the package does without diffusers otherwise.
+def load_unet(folder: str | PathLike[str], *, averaged: bool = True) -> Any: ...
+def load_pipeline(
+    folder: str | PathLike[str], *, averaged: bool = True, kind: Literal["ddim", "ddpm"] = "ddim"
+) -> Any: ...

@@ -3,7 +3,8 @@
 //! Binary: records of label bytes (one, or coarse and fine) and 3,072 bytes of red, green and blue planes of 32 x 32.
 //! Python: pickled dictionaries with `data` (a matrix of bytes, 3,072 a row) and lists of labels.
 
-use super::pickle::Pickle;
+use pickle::Pickle;
+
 use crate::known::{CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_SUPERCLASSES};
 use crate::source::Source;
 use crate::table::{Row, Table};
@@ -114,7 +115,7 @@ fn parse_binary(bytes: &[u8], hundred: bool, images: &mut Images) -> Result<(), 
 }
 
 fn parse_pickle(bytes: &[u8], hundred: bool, images: &mut Images) -> Result<(), String> {
-    let pickle = Pickle::parse(bytes)?;
+    let pickle = Pickle::parse(bytes).map_err(|error| error.reason)?;
     let (width, pixels) = pickle.byte_matrix("data").ok_or("it has no `data` that is a matrix of bytes")?;
     if width != PIXELS {
         return Err(format!("the rows of `data` have {width} bytes, not {PIXELS}"));

@@ -2,7 +2,6 @@
 
 mod cifar;
 mod idx;
-mod pickle;
 
 use crate::known::{DIGIT_CLASSES, FASHION_CLASSES};
 use crate::source::Source;

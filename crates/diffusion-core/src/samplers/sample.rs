@@ -231,8 +231,7 @@ fn run_batch<M: Denoiser>(
     let size = channels * height * width;
     let timesteps = config.spacing.timesteps(schedule.timesteps(), config.steps)?;
 
-    let mut sample =
-        noise(shape, &device, |image| standard_normal(&mut streams.rng("sample noise", image), size), batch);
+    let mut sample = noise(shape, &device, |image| image_noise(streams, image, size), batch);
     for (position, &timestep) in timesteps.iter().enumerate() {
         // T is at most a million, so the timestep fits.
         let times = Tensor::<1, Int>::full([batch.len()], timestep as i64, &device);
@@ -251,6 +250,17 @@ fn run_batch<M: Denoiser>(
         report(position + 1)?;
     }
     Ok(sample)
+}
+
+/// The noise that the images of the given indices start from, row-major `[images, channels, height, width]`, for images of
+/// `shape` `[channels, height, width]`.
+pub fn initial_noise(shape: [usize; 3], indices: &[u64], streams: &Streams) -> Vec<f32> {
+    let size = shape.iter().product();
+    indices.iter().flat_map(|&image| image_noise(streams, image, size)).collect()
+}
+
+fn image_noise(streams: &Streams, image: u64, size: usize) -> Vec<f32> {
+    standard_normal(&mut streams.rng("sample noise", image), size)
 }
 
 /// A tensor of each image's own noise.

@@ -6,6 +6,8 @@
 //! | `diffusion_pytorch_model.safetensors` | the trained weights |
 //! | `ema.safetensors` | the averaged weights, same names |
 //! | `optimizer.safetensors` | `exp_avg.{name}`, `exp_avg_sq.{name}`, `step`; 8-bit states are U8 codes with `exp_avg_absmax.{name}`, `exp_avg_sq_absmax.{name}` |
+//! | `model_index.json`, `scheduler_config.json` | what makes the folder a [pipeline](crate::pipeline) of diffusers |
+//! | `diffusion_pytorch_model.safetensors.index.ema.json` | what makes the averaged weights diffusers' variant `ema` |
 //! | `state.json` | [`CheckpointState`] |
 //!
 //! A checkpoint is written whole under another name, synced, and renamed. The one before stays, as
@@ -31,8 +33,10 @@ use crate::denoiser::Denoiser;
 use crate::ema::Ema;
 use crate::optim::Optimizer;
 use crate::parameters::{state_dict_of, with_state_dict};
+use crate::pipeline;
 use crate::schedule::NoiseSchedule;
 use crate::state_dict::{StateDict, hex};
+use crate::weight_files::ShardIndex;
 
 /// The value of [`CheckpointState::format`].
 pub const CHECKPOINT_FORMAT: &str = "tribute-checkpoint/1";
@@ -40,6 +44,7 @@ pub const CHECKPOINT_FORMAT: &str = "tribute-checkpoint/1";
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const EMA: &str = "ema.safetensors";
+const EMA_INDEX: &str = "diffusion_pytorch_model.safetensors.index.ema.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
@@ -197,9 +202,18 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
             }
             write(name, bytes)?;
         }
-        write(CONFIG, &pretty(&self.task.config_json(self.model())?)?)?;
+        let config = self.task.config_json(self.model())?;
+        write(CONFIG, &pretty(&config)?)?;
         write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
-        write(EMA, &self.ema.state_dict()?.to_safetensors()?)?;
+        let averaged = self.ema.state_dict()?;
+        write(EMA, &averaged.to_safetensors()?)?;
+        let pipeline = pipeline::files(&config, self.schedule.config());
+        if !pipeline.is_empty() {
+            write(EMA_INDEX, &pretty(&ShardIndex::of_one_file(&averaged, EMA))?)?;
+        }
+        for (name, bytes) in pipeline {
+            write(name, &bytes)?;
+        }
         write(OPTIMIZER, &self.optimizer.to_safetensors()?)?;
         let settings = self.settings()?;
         let state = CheckpointState {

@@ -16,6 +16,7 @@ pub use adapter::{Projection, ProjectionAdapter};
 pub use attention::Attention;
 pub use blocks::{DownBlock, Downsample2D, UNetMidBlock2D, UpBlock, Upsample2D};
 pub use config::{DownBlockType, UNet2DConfig, UpBlockType};
+pub(crate) use config_json::DIFFUSERS_VERSION;
 pub use init::initial_weights;
 pub use model::UNet2DModel;
 pub use resnet::ResnetBlock2D;

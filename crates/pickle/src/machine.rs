@@ -1,12 +1,11 @@
-//! Reads pickles of arrays, lists and dictionaries, and runs nothing.
-//!
-//! A pickle is a program for a stack machine, which may call any function of Python. This reader knows the instructions
-//! that build data (protocols 0 to 4), and four names, each of which it acts out by itself: NumPy's `_reconstruct`, `ndarray`
-//! and `dtype`, and `_codecs.encode`. Everything else is refused by name. Every value stands in one list, and values refer to
-//! each other by number, so that neither cycles nor deep nesting can exhaust the stack.
+//! The stack machine. Every value stands in one list, and values refer to each other by number, so that neither cycles nor deep
+//! nesting can exhaust the stack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+
+use crate::PickleError;
+use crate::storage::StorageKind;
 
 /// Most values that a pickle may build. CIFAR-100's largest has about 200,000.
 const MAX_VALUES: usize = 4_000_000;
@@ -19,13 +18,17 @@ enum Name {
     NdArray,
     Dtype,
     Encode,
+    OrderedDict,
+    Storage(StorageKind),
+    RebuildTensor,
+    RebuildParameter,
 }
 
 #[derive(Debug)]
 enum Value {
     None,
     Int(i64),
-    /// A number that is no integer: carried, never used.
+    /// A number that is no integer of 64 bits: carried, never used.
     Float,
     /// Bytes or text of the file.
     Bytes(Range<usize>),
@@ -40,20 +43,60 @@ enum Value {
         item: usize,
         data: Option<Id>,
     },
+    /// Numbers outside of the pickle, by their key.
+    Storage {
+        kind: StorageKind,
+        key: Id,
+    },
+    Tensor {
+        storage: Id,
+        offset: usize,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+    },
+}
+
+/// A tensor as a view of a storage outside of the pickle.
+#[derive(Debug)]
+pub(crate) struct TensorView {
+    pub kind: StorageKind,
+    /// The storage.
+    pub key: String,
+    /// In numbers.
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    /// In numbers.
+    pub strides: Vec<usize>,
+}
+
+impl TensorView {
+    /// How many numbers it has; `None` if no computer could hold them.
+    pub fn count(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side))
+    }
 }
 
 /// The values of a pickle.
 #[derive(Debug)]
-pub(crate) struct Pickle<'a> {
+pub struct Pickle<'a> {
     bytes: &'a [u8],
     values: Vec<Value>,
     root: Id,
+    length: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a pickle. Errors say at which byte it does what is not allowed.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
-        Machine::run(bytes)
+    /// Reads a pickle.
+    ///
+    /// # Errors
+    /// A pickle that is cut short or does what is not allowed; the message says at which byte.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PickleError> {
+        Ok(Machine::run(bytes)?)
+    }
+
+    /// Bytes up to its end; others may follow it.
+    pub(crate) fn length(&self) -> usize {
+        self.length
     }
 
     fn get(&self, id: Id) -> &Value {
@@ -69,6 +112,46 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    fn owned_text(&self, id: Id) -> Option<String> {
+        self.text(id).map(|text| String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// The texts of the outermost list.
+    pub(crate) fn texts(&self) -> Option<Vec<String>> {
+        let Value::List(items) = self.get(self.root) else { return None };
+        items.iter().map(|&item| self.owned_text(item)).collect()
+    }
+
+    /// The number type of each storage.
+    pub(crate) fn storages(&self) -> BTreeMap<String, StorageKind> {
+        let storage = |value: &Value| match value {
+            Value::Storage { kind, key } => Some((self.owned_text(*key)?, *kind)),
+            _ => None,
+        };
+        self.values.iter().filter_map(storage).collect()
+    }
+
+    /// The tensors of the outermost dictionary, or of that under its key `state_dict`; `None` if neither has any.
+    pub(crate) fn tensors(&self) -> Option<Vec<(String, TensorView)>> {
+        let of = |dict: Id| {
+            let Value::Dict(entries) = self.get(dict) else { return None };
+            let tensors = entries.iter().filter_map(|&(name, value)| {
+                let Value::Tensor { storage, offset, shape, strides } = self.get(value) else { return None };
+                let Value::Storage { kind, key } = self.get(*storage) else { return None };
+                let view = TensorView {
+                    kind: *kind,
+                    key: self.owned_text(*key)?,
+                    offset: *offset,
+                    shape: shape.clone(),
+                    strides: strides.clone(),
+                };
+                Some((self.owned_text(name)?, view))
+            });
+            Some(tensors.collect::<Vec<_>>()).filter(|tensors| !tensors.is_empty())
+        };
+        of(self.root).or_else(|| of(self.entry("state_dict")?))
+    }
+
     /// The value under a key of the outermost dictionary.
     fn entry(&self, key: &str) -> Option<Id> {
         let Value::Dict(entries) = self.get(self.root) else { return None };
@@ -79,7 +162,7 @@ impl<'a> Pickle<'a> {
             .map(|&(_, value)| value)
     }
 
-    /// A matrix of bytes: its rows' length and its content.
+    /// A matrix of bytes under a key of the outermost dictionary: its rows' length and its content.
     pub fn byte_matrix(&self, key: &str) -> Option<(usize, &[u8])> {
         let Value::Array { shape, item: 1, data: Some(data) } = self.get(self.entry(key)?) else {
             return None;
@@ -90,7 +173,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A list of integers.
+    /// A list of integers under a key of the outermost dictionary.
     pub fn integers(&self, key: &str) -> Option<Vec<i64>> {
         let Value::List(items) = self.get(self.entry(key)?) else { return None };
         items
@@ -124,7 +207,7 @@ impl<'a> Machine<'a> {
             let code = machine.byte().map_err(|_| "it ends before its STOP instruction".to_owned())?;
             if code == b'.' {
                 let root = machine.pop()?;
-                return Ok(Pickle { bytes, values: machine.values, root });
+                return Ok(Pickle { bytes, values: machine.values, root, length: machine.at });
             }
             machine.step(code).map_err(|message| format!("byte {start}: {message}"))?;
         }
@@ -256,13 +339,46 @@ impl<'a> Machine<'a> {
             ("numpy", "ndarray") => Name::NdArray,
             ("numpy", "dtype") => Name::Dtype,
             ("_codecs", "encode") => Name::Encode,
-            _ => {
-                return Err(format!(
-                    "it asks for `{module}.{name}`, which is not run: only arrays, lists, numbers and text are read"
-                ));
-            }
+            ("collections", "OrderedDict") => Name::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Name::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Name::RebuildParameter,
+            _ => match StorageKind::of_class(name).filter(|_| module == "torch") {
+                Some(kind) => Name::Storage(kind),
+                None => {
+                    return Err(format!(
+                        "it asks for `{module}.{name}`, which is not run: only arrays, lists, numbers and text are read"
+                    ));
+                }
+            },
         };
         self.push(Value::Global(name))
+    }
+
+    fn count_of(&self, id: Id) -> Result<usize, String> {
+        match self.values[id as usize] {
+            Value::Int(number) => usize::try_from(number).map_err(|_| format!("{number} is negative")),
+            _ => Err("a whole number was expected".to_owned()),
+        }
+    }
+
+    fn counts_of(&self, id: Id) -> Result<Vec<usize>, String> {
+        self.tuple_of(id)?.iter().map(|&id| self.count_of(id)).collect()
+    }
+
+    /// `('storage', class, key, device, numbers)`, by which a tensor's numbers outside of the pickle are named.
+    fn persistent(&mut self) -> Result<(), String> {
+        let name = self.pop()?;
+        let &[word, class, key, ..] = self.tuple_of(name)? else {
+            return Err("it names something outside of it that is no storage".to_owned());
+        };
+        let Value::Global(Name::Storage(kind)) = self.values[class as usize] else {
+            return Err("it names a storage of an unknown type".to_owned());
+        };
+        if self.text_of(word)? != b"storage" {
+            return Err("it names something outside of it that is no storage".to_owned());
+        }
+        self.text_of(key)?;
+        self.push(Value::Storage { kind, key })
     }
 
     fn reduce(&mut self) -> Result<(), String> {
@@ -282,6 +398,19 @@ impl<'a> Machine<'a> {
                 let bytes = text.chars().map(|c| u8::try_from(u32::from(c)));
                 Value::Encoded(bytes.collect::<Result<_, _>>().map_err(|_| "the text is not latin1")?)
             }
+            (Name::OrderedDict, []) => Value::Dict(Vec::new()),
+            (Name::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
+                let (shape, strides) = (self.counts_of(shape)?, self.counts_of(strides)?);
+                if shape.len() != strides.len() {
+                    return Err("a tensor has not one stride for each axis".to_owned());
+                }
+                Value::Tensor { storage, offset: self.count_of(offset)?, shape, strides }
+            }
+            // A parameter is the tensor that it is made of.
+            (Name::RebuildParameter, &[tensor, ..]) => {
+                self.stack.push(tensor);
+                return Ok(());
+            }
             _ => return Err(format!("{name:?} is called with {} arguments", arguments.len())),
         };
         self.push(value)
@@ -291,8 +420,8 @@ impl<'a> Machine<'a> {
         let state = self.pop()?;
         let object = self.top()?;
         match &self.values[object as usize] {
-            // Byte order and alignment, of no meaning to single bytes.
-            Value::Dtype(_) => Ok(()),
+            // Byte order and alignment, of no meaning to single bytes; the versions of a state dict's modules.
+            Value::Dtype(_) | Value::Dict(_) => Ok(()),
             Value::Array { .. } => {
                 let &[_, shape, kind, order, data] = self.tuple_of(state)? else {
                     return Err("an array's state is not (version, shape, type, order, data)".to_owned());
@@ -359,7 +488,8 @@ impl<'a> Machine<'a> {
             0x8a => {
                 let size = u64::from(self.byte()?);
                 if size > 8 {
-                    return Err(format!("an integer of {size} bytes is not read, only up to 8"));
+                    self.take(size)?;
+                    return self.push(Value::Float);
                 }
                 let unsigned = self.number(size)?;
                 let shift = 64 - 8 * size as u32;
@@ -399,6 +529,7 @@ impl<'a> Machine<'a> {
                 self.global(&module, &name)
             }
             b'R' => self.reduce(),
+            b'Q' => self.persistent(),
             b'b' => self.build(),
             b'p' | b'g' => {
                 let line = self.line()?;
@@ -426,20 +557,20 @@ mod tests {
     #[test]
     fn what_would_run_code_is_refused_by_name() {
         // os.system("true"), as pickle.dumps writes it in protocol 0.
-        let message = Pickle::parse(b"cposix\nsystem\n(S'true'\ntR.").unwrap_err();
+        let message = Pickle::parse(b"cposix\nsystem\n(S'true'\ntR.").unwrap_err().reason;
         assert!(message.starts_with("byte 0: it asks for `posix.system`, which is not run"), "{message}");
-        let message = Pickle::parse(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.").unwrap_err();
+        let message = Pickle::parse(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.").unwrap_err().reason;
         assert!(message.contains("`builtins.eval`"), "{message}");
-        let message = Pickle::parse(b"(i__main__\nX\n.").unwrap_err();
+        let message = Pickle::parse(b"(i__main__\nX\n.").unwrap_err().reason;
         assert!(message.contains("instruction 0x69 ('i')"), "{message}");
     }
 
     #[test]
     fn announced_lengths_are_checked_before_anything_is_made() {
-        let message = Pickle::parse(b"\x80\x04\x8e\0\0\0\0\0\0\0\x10.").unwrap_err();
+        let message = Pickle::parse(b"\x80\x04\x8e\0\0\0\0\0\0\0\x10.").unwrap_err().reason;
         assert!(message.contains("1152921504606846976 bytes are announced, but only 1 follow"), "{message}");
-        assert!(Pickle::parse(b"\x80\x02}").unwrap_err().contains("STOP"));
-        assert!(Pickle::parse(b"\x80\x05N.").unwrap_err().contains("protocol 5"));
+        assert!(Pickle::parse(b"\x80\x02}").unwrap_err().reason.contains("STOP"));
+        assert!(Pickle::parse(b"\x80\x05N.").unwrap_err().reason.contains("protocol 5"));
         assert!(
             Pickle::parse(b"a.").is_err() && Pickle::parse(b"t.").is_err() && Pickle::parse(b"(0.").is_err()
         );
@@ -461,10 +592,10 @@ mod tests {
         #[test]
         fn no_instructions_make_it_panic(
             codes in proptest::collection::vec(
-                proptest::sample::select(&b"(0N])}aeltsdRb.qhjr\x85\x86\x87\x94\x93UCK\x01\x00\x02"[..]), 0..120),
+                proptest::sample::select(&b"(0N])}aeltsdRQb.qhjr\x85\x86\x87\x94\x93UCK\x01\x00\x02"[..]), 0..120),
         ) {
             if let Ok(pickle) = Pickle::parse(&codes) {
-                let _ = (pickle.byte_matrix("data"), pickle.integers("labels"));
+                let _ = (pickle.byte_matrix("data"), pickle.integers("labels"), pickle.tensors());
             }
         }
     }
