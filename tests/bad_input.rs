@@ -360,7 +360,7 @@ fn damaged_and_foreign_models_are_named() {
         fs::remove_file(folder.join(WEIGHTS)).unwrap();
         fs::remove_file(folder.join("diffusion_pytorch_model.safetensors")).unwrap();
     };
-    spoiled(missing, &["diffusion_pytorch_model.safetensors", "No such file"]);
+    spoiled(missing, &["diffusion_pytorch_model.safetensors", "holds no weights"]);
 }
 
 #[test]

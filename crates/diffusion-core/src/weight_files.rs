@@ -183,7 +183,7 @@ mod tests {
 
         for (map, part) in [
             (vec![("a", first), ("b", second)], "`c`"),
-            (vec![("a", first), ("b", second), ("c", second)], "no such tensor"),
+            (vec![("a", first), ("b", second), ("c", first), ("d", second)], "no such tensor"),
             (vec![("a", "../x.safetensors")], "no safetensors file beside it"),
             (vec![("a", "/x.safetensors")], "no safetensors file beside it"),
             (vec![("a", "weights.bin")], "no safetensors file beside it"),
