@@ -31,7 +31,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Name of the file that holds the weights.
 pub const WEIGHTS_FILE: &str = "diffusion_pytorch_model.safetensors";
 /// [`WEIGHTS_FILE`] without its ending.
-const WEIGHTS_STEM: &str = "diffusion_pytorch_model";
+pub(crate) const WEIGHTS_STEM: &str = "diffusion_pytorch_model";
 /// Name of the file that holds the averaged weights of a checkpoint.
 pub const EMA_FILE: &str = "ema.safetensors";
 
@@ -124,7 +124,7 @@ pub(crate) fn write_text(
     }
     let temporary = temporary_beside(dir);
     let written =
-        write_files(&temporary, config, weights, forward).and_then(|()| put_folder_in_place(&temporary, dir));
+        write_files(&temporary, config, weights, further).and_then(|()| put_folder_in_place(&temporary, dir));
     if written.is_err() {
         // Nothing more can be done if this fails too; the first error is the one to tell.
         let _ = fs::remove_dir_all(&temporary);
@@ -139,7 +139,8 @@ fn write_files(
     further: Vec<(&'static str, Vec<u8>)>,
 ) -> Result<(), DiffusionError> {
     fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
-    let mut files = vec![(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)];
+    let mut files =
+        vec![(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)];
     files.extend(further);
     for (name, bytes) in files {
         let path = dir.join(name);

@@ -207,7 +207,8 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         write(WEIGHTS, &state_dict_of(self.model())?.to_safetensors()?)?;
         let averaged = self.ema.state_dict()?;
         write(EMA, &averaged.to_safetensors()?)?;
-        let pipeline = pipeline::files(&config, self.schedule.config());
+        let forward = self.task.forward_process();
+        let pipeline = forward.map_or_else(Vec::new, |forward| pipeline::files(&config, forward));
         if !pipeline.is_empty() {
             write(EMA_INDEX, &pretty(&ShardIndex::of_one_file(&averaged, EMA))?)?;
         }

@@ -11,7 +11,7 @@ use streams::Streams;
 use super::batch::NoisyBatch;
 use crate::DiffusionError;
 use crate::denoiser::Denoiser;
-use crate::schedule::NoiseSchedule;
+use crate::schedule::{NoiseSchedule, NoiseScheduleConfig};
 
 /// How a batch of images becomes a loss. The loop, the optimiser, the average and the checkpoints are the same for all tasks.
 pub trait TrainingTask<M: Module>: std::fmt::Debug {
@@ -61,6 +61,11 @@ pub trait TrainingTask<M: Module>: std::fmt::Debug {
 
     /// The task's own settings by name, which bind its checkpoints.
     fn settings(&self) -> Map<String, Value>;
+
+    /// The forward process, if the model's images are noisy: with it, its checkpoints are pipelines of diffusers.
+    fn forward_process(&self) -> Option<&NoiseScheduleConfig> {
+        None
+    }
 }
 
 /// To predict the noise in noisy images: the task of diffusion models (Ho et al. 2020, equation 14).
@@ -108,5 +113,9 @@ impl<M: Denoiser> TrainingTask<M> for NoisePrediction {
 
     fn settings(&self) -> Map<String, Value> {
         Map::from_iter([("schedule".to_owned(), json!(self.schedule.config()))])
+    }
+
+    fn forward_process(&self) -> Option<&NoiseScheduleConfig> {
+        Some(self.schedule.config())
     }
 }
