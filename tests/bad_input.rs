@@ -158,7 +158,9 @@ fn unknown_flag_values_and_absent_devices_are_refused() {
     run(LDS, ["--train", &out, "--confidence", "1"]).refused(2, &["--confidence is 1", "below 1"]);
     run(LDS, ["--train", &out])
         .refused(2, &[&out, "neither a JSONL file of records nor the folder of a study"]);
-    run(TRIBUTE, ["status", &out]).refused(2, &[&out, "there is no such folder"]);
+    let status = run(TRIBUTE, ["status", &out])
+        .refused(2, &[&out, "there is no such folder", "give the folder that `tribute run`"]);
+    assert!(!status.stderr.contains("choose an empty or new folder"), "{status:?}");
     run(TRIBUTE, ["export", &out, "-o", &format!("{out}.jsonl")])
         .refused(2, &[&out, "there is no such folder"]);
     assert_eq!(files_below(study.file().parent().unwrap()), [study.file()]);
@@ -480,6 +482,18 @@ fn the_folder_of_something_else_is_left_alone() {
     run(TRAIN, [&text(&study.file()), "--out", &model])
         .refused(1, &["photos", "other files", "another folder"]);
     assert_eq!(files_below(&study.path("photos")), [study.path("photos/cat.jpg")]);
+    // At once, not at the first checkpoint of a training that takes for ever.
+    let endless = TinyStudy::edited(&[
+        ("steps = 6", "steps = 1000000000"),
+        ("checkpoint_every = 2", "checkpoint_every = 1000000000"),
+    ]);
+    for (out, named) in [
+        (&model, "photos"),
+        (&text(&file), "thesis.tex"),
+        (&text(&file.join("below/a/file")), "thesis.tex/below"),
+    ] {
+        run(TRAIN, [&text(&endless.file()), "--out", out]).refused(1, &[named]);
+    }
     let renamed = TinyStudy::edited(&[("name = \"tiny\"", "name = \"large\"")]);
     copied(&renamed);
     Outcome::of(&mut renamed.drive("out", &[]))

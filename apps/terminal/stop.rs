@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+
+/// Signals so close together are one: a cluster sends its own to a job's script, which hands it on, and to the program.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Set by the first Ctrl-C or SIGTERM; the second one ends the process at once.
 #[derive(Debug, Clone, Default)]
@@ -17,10 +21,14 @@ impl StopFlag {
     pub fn install() -> anyhow::Result<Self> {
         let flag = Self::default();
         let seen = flag.0.clone();
+        let mut first: Option<Instant> = None;
         ctrlc::set_handler(move || {
-            if seen.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+            match first {
+                Some(first) if first.elapsed() < ECHO => return,
+                Some(_) => std::process::exit(130),
+                None => first = Some(Instant::now()),
             }
+            seen.store(true, Ordering::SeqCst);
             eprintln!(
                 "\nstopping after this step; the same command continues from here (again to stop at once)"
             );

@@ -7,6 +7,7 @@ mod export;
 mod plan;
 mod run;
 mod status;
+mod submit;
 mod work;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Do one slice of a planned study, anywhere
     Work(work::WorkArgs),
+    /// Submit a study to a cluster as job arrays, and follow it
+    Submit(submit::SubmitArgs),
     /// Show what is done, what is left, and what failed
     Status(status::StatusArgs),
     /// Write a study's records or scores as JSONL, CSV or Parquet
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => compare::compare(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Work(arguments) => work::work(&arguments),
+        Command::Submit(arguments) => submit::submit(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Export(arguments) => export::export(&arguments),
     })

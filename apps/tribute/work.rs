@@ -39,6 +39,7 @@ pub fn work(arguments: &WorkArgs) -> anyhow::Result<()> {
     let slice = Slice::new(arguments.index, arguments.count.unwrap_or(tasks.max(1)))?;
     let dir = list.dir(&arguments.plan);
     let config = StudyConfig::read(&dir.study_file())?;
+    list.check(&config, &dir.study_file())?;
     arguments.compute.in_threads(|| {
         let session = Session::start(&arguments.compute)?;
         let context = session.open(config)?;

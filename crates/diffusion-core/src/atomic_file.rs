@@ -1,20 +1,44 @@
 //! Files that are either whole or absent.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::DiffusionError;
 
 /// Distinguishes the temporary names of threads of one process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A name beside `path` that no other writer uses: `.{name}.{process}-{count}.tmp`.
+/// A word that no other process has, on this machine or another that sees the same folder: process ids repeat in
+/// containers.
+fn process_word() -> u64 {
+    static WORD: OnceLock<u64> = OnceLock::new();
+    // The standard library seeds its hash maps by the operating system's random numbers.
+    *WORD.get_or_init(|| RandomState::new().build_hasher().finish())
+}
+
+/// A name beside `path` that no other writer uses: `.{name}.{process's word}-{count}.tmp`.
 pub(crate) fn temporary_beside(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{count}.tmp", std::process::id()))
+    path.with_file_name(format!(".{name}.{:016x}-{count}.tmp", process_word()))
+}
+
+/// Creates or empties a file that its owner may write and everybody may read, as far as the process's umask allows it.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    options.open(path)
 }
 
 /// Writes `bytes` to `path` so that a reader, or a crash at any moment, sees the old file or the whole new one.
@@ -27,7 +51,8 @@ pub(crate) fn temporary_beside(path: &Path) -> std::path::PathBuf {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError> {
     let temporary = temporary_beside(path);
     let written = write_synced(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path))
+        // Open, and so marked as its writer's, until it has its name.
+        .and_then(|_open| fs::rename(&temporary, path))
         .and_then(|()| sync_folder_of(path))
         .map_err(DiffusionError::io("write", path));
     if written.is_err() {
@@ -37,11 +62,59 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError>
     written
 }
 
-/// Creates or overwrites `path` and syncs its content.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
+/// Creates or overwrites `path` and syncs its content. The file given back marks it as a living writer's.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
+    let mut file = create_file(path)?;
+    mark_as_alive(&file);
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// How long a temporary file or folder is left alone where locks cannot tell whether its writer lives.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Marks a temporary file or folder as that of a living writer, for as long as it is open.
+pub(crate) fn mark_as_alive(open: &File) {
+    // Shared, which a file that is open for reading only may be; file systems without locks go by age.
+    let _ = open.lock_shared();
+}
+
+/// Creates a temporary folder, marked as a living writer's while the handle given back is open; none where folders cannot be
+/// opened.
+pub(crate) fn create_marked_folder(path: &Path) -> std::io::Result<Option<File>> {
+    fs::create_dir(path)?;
+    let open = File::open(path).ok();
+    open.iter().for_each(mark_as_alive);
+    Ok(open)
+}
+
+/// Removes a temporary file or folder if its writer lives no more, which a lock tells, or, on file systems without locks, that
+/// nothing was written for an hour. Says whether it was removed.
+///
+/// # Errors
+/// What the operating system says; not if somebody else removed it.
+pub fn remove_if_abandoned(path: &Path) -> std::io::Result<bool> {
+    let open = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let abandoned = match open.try_lock() {
+        Ok(()) => true,
+        Err(fs::TryLockError::WouldBlock) => false,
+        Err(fs::TryLockError::Error(_)) => open
+            .metadata()
+            .and_then(|about| about.modified())
+            .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > PATIENCE)),
+    };
+    if !abandoned {
+        return Ok(false);
+    }
+    let removed = if open.metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 /// Syncs the folder that holds `path`, which makes a rename into it durable.
@@ -90,6 +163,23 @@ mod tests {
         write_atomically(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_the_abandoned_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, inner) = (folder.path().join("file"), folder.path().join("folder"));
+        fs::create_dir(&inner).unwrap();
+        let writers = [write_synced(&file, b"half").unwrap(), File::open(&inner).unwrap()];
+        mark_as_alive(&writers[1]);
+        for path in [&file, &inner] {
+            assert!(!remove_if_abandoned(path).unwrap() && path.exists());
+        }
+        drop(writers);
+        for path in [&file, &inner] {
+            assert!(remove_if_abandoned(path).unwrap() && !path.exists());
+            assert!(!remove_if_abandoned(path).unwrap());
+        }
     }
 
     #[test]

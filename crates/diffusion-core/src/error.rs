@@ -2,12 +2,22 @@
 
 use std::path::PathBuf;
 
+/// What to do about an error of the operating system, where that is plain; with what goes before it in a sentence.
+pub fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => "; nothing half-written was left, free some space and run again",
+        ReadOnlyFilesystem | PermissionDenied => "; make the place accessible, or choose another one",
+        _ => "",
+    }
+}
+
 /// Every error of `diffusion-core`. Each message says what was wrong, where, and what would be right.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiffusionError {
     /// The operating system refused a file operation.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// What was tried, as a verb: `read`, `write`, `create`...
         action: &'static str,

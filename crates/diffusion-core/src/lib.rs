@@ -23,11 +23,11 @@ pub mod training;
 pub mod unet;
 mod weight_files;
 
-pub use atomic_file::write_atomically;
+pub use atomic_file::{create_file, remove_if_abandoned, write_atomically};
 /// Where tensors live; see [`device::DeviceChoice`] to open one by name.
 pub use burn::tensor::Device;
 pub use denoiser::Denoiser;
-pub use error::DiffusionError;
+pub use error::{DiffusionError, remedy};
 pub use schedule::{NoiseSchedule, NoiseScheduleConfig};
 pub use state_dict::{StateDict, TensorF32};
 pub use unet::{DownBlockType, UNet2DConfig, UNet2DModel, UpBlockType};

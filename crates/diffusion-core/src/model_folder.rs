@@ -19,9 +19,12 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
+use crate::atomic_file::{
+    create_marked_folder, put_folder_in_place, sync_folder_of, temporary_beside, write_synced,
+};
 use crate::pipeline::{self, INDEX_FILE, SCHEDULER_FILE, unet_folder};
 use crate::state_dict::hex;
+use crate::training::verify_files;
 use crate::unet::layout::Layout;
 use crate::weight_files::{WeightFiles, rename_legacy_attention};
 use crate::{DiffusionError, NoiseScheduleConfig, StateDict, UNet2DConfig};
@@ -36,9 +39,10 @@ pub(crate) const WEIGHTS_STEM: &str = "diffusion_pytorch_model";
 pub const EMA_FILE: &str = "ema.safetensors";
 
 /// Reads architecture and weights of a model folder or of the network of a pipeline folder, and checks that they belong
-/// together.
+/// together, and that a checkpoint's are those that were written.
 ///
 /// # Errors
+/// [`DiffusionError::BadCheckpoint`] for files without the hashes that the checkpoint's `state.json` gives;
 /// [`DiffusionError::Io`] or [`DiffusionError::NoWeights`] if a file is missing; [`DiffusionError::InFile`] around what is
 /// wrong with its content; those of [`Pipeline::open`](pipeline::Pipeline::open).
 pub fn read(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
@@ -87,6 +91,8 @@ fn read_with(
     let layout = Layout::of(&config)?;
     rename_legacy_attention(&mut weights, &layout);
     weights.check_shapes(&layout.parameter_shapes()).map_err(DiffusionError::in_file(files.path()))?;
+    // Last, so that what is no model at all is told as such.
+    verify_files(dir, &files.names_with(CONFIG_FILE))?;
     Ok((config, weights))
 }
 
@@ -124,7 +130,13 @@ pub(crate) fn write_text(
     }
     let temporary = temporary_beside(dir);
     let written =
-        write_files(&temporary, config, weights, further).and_then(|()| put_folder_in_place(&temporary, dir));
+        create_marked_folder(&temporary).map_err(DiffusionError::io("create", &temporary)).and_then(
+            // Open until it has its name.
+            |_open| {
+                write_files(&temporary, config, weights, further)?;
+                put_folder_in_place(&temporary, dir)
+            },
+        );
     if written.is_err() {
         // Nothing more can be done if this fails too; the first error is the one to tell.
         let _ = fs::remove_dir_all(&temporary);
@@ -138,7 +150,6 @@ fn write_files(
     weights: &StateDict,
     further: Vec<(&'static str, Vec<u8>)>,
 ) -> Result<(), DiffusionError> {
-    fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
     let mut files =
         vec![(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)];
     files.extend(further);

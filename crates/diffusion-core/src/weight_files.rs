@@ -77,6 +77,16 @@ impl WeightFiles {
         }
     }
 
+    /// The names, in their folder, of the file `config` and of the weights where they are in one file: what a checkpoint has
+    /// the hashes of.
+    pub(crate) fn names_with<'a>(&'a self, config: &'a str) -> Vec<&'a str> {
+        let own = match self {
+            Self::Whole(path) => path.file_name().and_then(|name| name.to_str()),
+            Self::Sharded(_) => None,
+        };
+        [config].into_iter().chain(own).collect()
+    }
+
     /// Reads all tensors, as 32-bit floats.
     ///
     /// # Errors

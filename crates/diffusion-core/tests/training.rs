@@ -332,9 +332,15 @@ fn damaged_checkpoints_are_refused_by_file() {
     }
     resume(&dir, config()).unwrap();
     let state = fs::read_to_string(dir.join("state.json")).unwrap();
-    for bad in
-        ["", "{}", &state[..state.len() / 2], &state.replace("tribute-checkpoint/1", "tribute-checkpoint/9")]
-    {
+    for bad in [
+        "",
+        "{}",
+        &state[..state.len() / 2],
+        &state.replace("tribute-checkpoint/1", "tribute-checkpoint/9"),
+        &state.replace("\"step\": 0", "\"step\": 7"),
+        &state.replace("\"ema_updates\": 0", "\"ema_updates\": 1"),
+    ] {
+        assert_ne!(bad, state);
         fs::write(dir.join("state.json"), bad).unwrap();
         let error = resume(&dir, config()).unwrap_err();
         assert!(matches!(error, DiffusionError::BadCheckpoint { .. }), "{error}");

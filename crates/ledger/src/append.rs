@@ -1,10 +1,10 @@
 //! One more record in a file of records that many writers share.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::publish::replace;
+use crate::publish::{plain_file, replace};
 use crate::{LedgerError, Record};
 
 /// Adds a record to a file of records, one record's JSON a line as [`Ledger::export_jsonl`](crate::Ledger::export_jsonl)
@@ -21,7 +21,7 @@ use crate::{LedgerError, Record};
 pub fn append_jsonl(path: &Path, record: &Record) -> Result<bool, LedgerError> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let lock_path = path.with_file_name(format!(".{name}.lock"));
-    let lock = OpenOptions::new()
+    let lock = plain_file()
         .create(true)
         .append(true)
         .open(&lock_path)

@@ -1,10 +1,14 @@
 //! Who works on what: locks that the operating system frees when their holder dies.
+//!
+//! They spare work, and nothing more: on a file system without locks every claim is granted, and two workers that do the same
+//! run leave one record all the same, since its name is given by a link that refuses to replace.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::publish::{has_no_locks, plain_file};
 use crate::{Ledger, LedgerError, RunId};
 
 /// The exclusive right to work on one run, until dropped or until the process ends in whatever way.
@@ -14,12 +18,18 @@ pub struct Claim {
     index: usize,
     path: PathBuf,
     file: File,
+    exclusive: bool,
 }
 
 impl Claim {
     /// The run.
     pub fn id(&self) -> RunId {
         self.id
+    }
+
+    /// Whether nobody else can have it: `false` on a file system without locks.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// Its place in the list given to [`Ledger::next_claim`]; 0 from [`Ledger::claim`].
@@ -35,7 +45,9 @@ impl Drop for Claim {
         if cfg!(unix) {
             let _ = fs::remove_file(&self.path);
         }
-        let _ = self.file.unlock();
+        if self.exclusive {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -140,8 +152,10 @@ impl Ledger {
             return Ok(ClaimOutcome::Done);
         }
         let path = self.claim_path(id);
-        let Some(file) = lock_current(&path)? else { return Ok(ClaimOutcome::Busy(read_pid(&path))) };
-        let claim = Claim { id, index, path, file };
+        let Some(Locked { file, exclusive }) = lock_current(&path)? else {
+            return Ok(ClaimOutcome::Busy(read_pid(&path)));
+        };
+        let claim = Claim { id, index, path, file, exclusive };
         // The former holder may have put its record between our look and our lock.
         if self.contains(id) { Ok(ClaimOutcome::Done) } else { Ok(ClaimOutcome::Claimed(claim)) }
     }
@@ -150,7 +164,7 @@ impl Ledger {
 /// The exclusive right to drive a whole study, until dropped or until the process ends in whatever way.
 #[derive(Debug)]
 pub struct DriverLock {
-    _file: File,
+    file: Locked,
 }
 
 impl DriverLock {
@@ -163,36 +177,57 @@ impl DriverLock {
         fs::create_dir_all(folder).map_err(|error| LedgerError::io("create", folder, error))?;
         let path = folder.join("driver.lock");
         match try_lock(&path)? {
-            Some(file) => Ok(DriverLock { _file: file }),
+            Some(file) => Ok(DriverLock { file }),
             None => Err(LedgerError::DriverBusy { pid: read_pid(&path), path }),
         }
     }
+
+    /// Whether a second driver would be refused: `false` on a file system without locks.
+    pub fn is_exclusive(&self) -> bool {
+        self.file.exclusive
+    }
+}
+
+/// An open file of ours.
+#[derive(Debug)]
+struct Locked {
+    file: File,
+    /// Whether it is locked; a file system may have no locks.
+    exclusive: bool,
 }
 
 /// Locks a file that its holders remove when done. `None` if another holds it.
-fn lock_current(path: &Path) -> Result<Option<File>, LedgerError> {
+fn lock_current(path: &Path) -> Result<Option<Locked>, LedgerError> {
     loop {
-        let Some(file) = try_lock(path)? else { return Ok(None) };
-        if is_current(&file, path) {
-            return Ok(Some(file));
+        let Some(locked) = try_lock(path)? else { return Ok(None) };
+        if !locked.exclusive || is_current(&locked.file, path) {
+            return Ok(Some(locked));
         }
         // We locked what its former holder has removed meanwhile; the name is free or means a new file.
     }
 }
 
 /// Opens, locks and signs a file with our process id. `None` if another holds it.
-fn try_lock(path: &Path) -> Result<Option<File>, LedgerError> {
+fn try_lock(path: &Path) -> Result<Option<Locked>, LedgerError> {
     // `Ledger::status` looks by locking for an instant; that is no reason to think somebody works here.
     for patience in [Some(2), Some(5), Some(10), None] {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let opened = plain_file().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = opened.map_err(|error| LedgerError::io("create", path, error))?;
+        let sign = |file: &mut File| {
+            let signed = file
+                .set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| writeln!(file, "{}", std::process::id()));
+            signed.map_err(|error| LedgerError::io("write", path, error))
+        };
         match (file.try_lock(), patience) {
             (Ok(()), _) => {
-                let signed = file
-                    .set_len(0)
-                    .and_then(|()| file.rewind())
-                    .and_then(|()| writeln!(file, "{}", std::process::id()));
-                return signed.map(|()| Some(file)).map_err(|error| LedgerError::io("write", path, error));
+                sign(&mut file)?;
+                return Ok(Some(Locked { file, exclusive: true }));
+            }
+            (Err(fs::TryLockError::Error(error)), _) if has_no_locks(&error) => {
+                sign(&mut file)?;
+                return Ok(Some(Locked { file, exclusive: false }));
             }
             (Err(fs::TryLockError::WouldBlock), Some(patience)) => {
                 drop(file);

@@ -12,7 +12,8 @@
 //!   one of them is wrong.
 //!
 //! Threads and processes share a study through [`Ledger::next_claim`]: a claim is an operating-system file lock, gone
-//! the moment its holder is, even by `kill -9`. A [`DriverLock`] keeps a second driver off the whole study.
+//! the moment its holder is, even by `kill -9`. A [`DriverLock`] keeps a second driver off the whole study. Locks only spare
+//! work: where a file system has none, claims are granted to all who ask, and the promises above hold all the same.
 //!
 //! ```
 //! use ledger::{Ledger, Next, Record, RunKey};
@@ -61,6 +62,7 @@ pub use claim::{Claim, ClaimOutcome, DriverLock, Next};
 pub use error::LedgerError;
 pub use failure::Failure;
 pub use key::{RunId, RunKey};
+pub use publish::write_file;
 pub use record::{RECORD_FORMAT, RECORD_VERSION, Record, Times, Value};
 pub use status::{Running, Status};
 pub use store::Ledger;

@@ -1,14 +1,56 @@
 //! Files that appear whole or not at all.
+//!
+//! Nothing here relies on locks: a record's name is given by a link that refuses to replace, any other file's by a rename.
+//! Where locks work, they tell a living writer's temporary file from a leftover.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use crate::LedgerError;
 
 /// Temporary names begin with this; nothing else in a ledger does.
 pub(crate) const TEMP_PREFIX: &str = ".tmp-";
+
+/// How long a temporary file is left alone where locks cannot tell whether its writer lives.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Options for a file that its owner may write and everybody may read, as far as the process's umask allows it.
+pub(crate) fn plain_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    options
+}
+
+/// A word that no other process has, on this machine or another that sees the same folder: process ids repeat in
+/// containers.
+fn process_word() -> u64 {
+    static WORD: OnceLock<u64> = OnceLock::new();
+    // The standard library seeds its hash maps by the operating system's random numbers.
+    *WORD.get_or_init(|| RandomState::new().build_hasher().finish())
+}
+
+/// Whether an error says that the file system has no locks, not that somebody holds this one.
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
+    // ENOLCK; ENOSYS, EOPNOTSUPP and ENOTSUP are of this kind.
+    error.kind() == io::ErrorKind::Unsupported
+        || (cfg!(target_os = "linux") && error.raw_os_error() == Some(37))
+}
+
+/// Locks a file for its lifetime; `false` where the file system has no locks.
+fn lock_if_possible(file: &File) -> io::Result<bool> {
+    match file.lock() {
+        Ok(()) => Ok(true),
+        Err(error) if has_no_locks(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 /// A file with a temporary name, locked by its writer and removed on drop.
 ///
@@ -24,18 +66,16 @@ impl TempFile {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!("{TEMP_PREFIX}{}-{number}", std::process::id()));
-            let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+            let path = folder.join(format!("{TEMP_PREFIX}{:016x}-{number}", process_word()));
+            let file = match plain_file().write(true).create_new(true).open(&path) {
                 Ok(file) => file,
-                // A dead writer with this process id left it: take the next number.
+                // Another writer's, against all odds: take the next number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(LedgerError::io("create", &path, error)),
             };
             let mut temp = TempFile { path, file };
-            let written = temp
-                .file
-                .lock()
-                .and_then(|()| temp.file.write_all(bytes))
+            let written = lock_if_possible(&temp.file)
+                .and_then(|_| temp.file.write_all(bytes))
                 .and_then(|()| temp.file.sync_all());
             match written {
                 Ok(()) => return Ok(temp),
@@ -75,9 +115,13 @@ pub(crate) fn publish_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<boo
 }
 
 /// [`publish_new`] on file systems without hard links: a rename that only the holder of the folder's lock may do.
+///
+/// On one without locks, too, two writers may both find the name free; the later rename then replaces the file by one of
+/// the same run, which differs in its times alone.
 fn rename_new(folder: &Path, temp: &TempFile, target: &Path) -> Result<bool, LedgerError> {
     let lock_path = folder.join(format!("{TEMP_PREFIX}publish.lock"));
-    let lock = File::create(&lock_path).and_then(|lock| lock.lock().map(|()| lock));
+    let opened = plain_file().write(true).create(true).truncate(true).open(&lock_path);
+    let lock = opened.and_then(|lock| lock_if_possible(&lock).map(|_| lock));
     let _lock = lock.map_err(|error| LedgerError::io("lock", &lock_path, error))?;
     if target.exists() {
         return Ok(false);
@@ -86,7 +130,16 @@ fn rename_new(folder: &Path, temp: &TempFile, target: &Path) -> Result<bool, Led
     sync_folder(folder).map(|()| true)
 }
 
-/// Creates or replaces a file: its readers see the old bytes or the new ones, never a part.
+/// Creates or replaces a file: its readers see the old bytes or the new ones, never a part, and it is on the disk when this
+/// returns.
+///
+/// # Errors
+/// [`LedgerError::DiskFull`], [`LedgerError::NotWritable`] or [`LedgerError::Io`]; the file is then as it was.
+pub fn write_file(target: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+    replace(target, bytes)
+}
+
+/// [`write_file`].
 pub(crate) fn replace(target: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -115,11 +168,23 @@ pub(crate) fn sweep(folder: &Path) -> Result<usize, LedgerError> {
         }
         // It may be gone by now, with its living writer.
         let Ok(file) = File::open(&path) else { continue };
-        if file.try_lock().is_ok() && fs::remove_file(&path).is_ok() {
+        let dead = match file.try_lock() {
+            Ok(()) => true,
+            Err(fs::TryLockError::Error(error)) if has_no_locks(&error) => is_old(&file),
+            Err(_) => false,
+        };
+        if dead && fs::remove_file(&path).is_ok() {
             swept += 1;
         }
     }
     Ok(swept)
+}
+
+/// Whether a file has not been written to for longer than any write takes.
+fn is_old(file: &File) -> bool {
+    let written = file.metadata().and_then(|about| about.modified());
+    // A file system without times, or with one from the future, keeps it.
+    written.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > PATIENCE))
 }
 
 /// Whether the name is a temporary one.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use diffusion_core::write_atomically;
-use ledger::{DriverLock, Ledger};
+use diffusion_core::{remove_if_abandoned, write_atomically};
+use ledger::{DriverLock, Ledger, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -37,7 +37,8 @@ impl State {
 pub struct Begun {
     /// Records, claims and failures.
     pub ledger: Ledger,
-    _lock: DriverLock,
+    /// What keeps other drivers away.
+    pub lock: DriverLock,
 }
 
 /// Takes the study's folder, creating it if missing.
@@ -74,10 +75,10 @@ pub fn begin(context: &Context, dir: &StudyDir) -> Result<Begun, StudyError> {
         sweep(&folder)?;
     }
     sweep(root)?;
-    let text = toml::to_string_pretty(&context.config.with_absolute_paths())
-        .map_err(|source| StudyError::NotToml { source })?;
-    write_atomically(&dir.study_file(), text.as_bytes())?;
-    Ok(Begun { ledger: Ledger::open(dir.ledger())?, _lock: lock })
+    write_atomically(&dir.study_file(), context.config.normalised()?.as_bytes())?;
+    let ledger = Ledger::open(dir.ledger())?;
+    sweep_unfinished(dir, &ledger)?;
+    Ok(Begun { ledger, lock })
 }
 
 /// Joins a study that was begun elsewhere, without becoming its driver: nothing in the folder is swept or rewritten.
@@ -112,7 +113,7 @@ fn check(dir: &StudyDir, expected: &State) -> Result<(), StudyError> {
 }
 
 /// Removes what writers that were killed left in a folder: temporary files and folders, and previous checkpoints whose
-/// successor took its place. Only the holder of the driver's lock writes here, so none of them belongs to a living writer.
+/// successor took its place. What living writers, workers on other machines among them, are about to rename stays.
 fn sweep(folder: &Path) -> Result<(), StudyError> {
     for entry in fs::read_dir(folder).map_err(StudyError::io("read", folder))? {
         let path = entry.map_err(StudyError::io("read", folder))?.path();
@@ -120,8 +121,23 @@ fn sweep(folder: &Path) -> Result<(), StudyError> {
         let Some(hidden) = name.strip_prefix('.') else { continue };
         let replaced = hidden.strip_suffix(".previous").is_some_and(|model| folder.join(model).exists());
         if replaced || hidden.ends_with(".tmp") {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(StudyError::io("remove", &path))?;
+            remove_if_abandoned(&path).map_err(StudyError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the checkpoints of runs that have their record, whose workers died before they could.
+fn sweep_unfinished(dir: &StudyDir, ledger: &Ledger) -> Result<(), StudyError> {
+    let folder = dir.all_unfinished();
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    sweep(&folder)?;
+    for entry in fs::read_dir(&folder).map_err(StudyError::io("read", &folder))?.flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok());
+        if id.is_some_and(|id| ledger.contains(id)) {
+            fs::remove_dir_all(entry.path()).map_err(StudyError::io("remove", &entry.path()))?;
         }
     }
     Ok(())
@@ -136,7 +152,26 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Stud
 
 #[cfg(test)]
 mod tests {
+    use ledger::{Record, RunKey};
+    use removal::Coalition;
+
     use super::*;
+
+    #[test]
+    fn checkpoints_of_runs_with_a_record_are_swept_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StudyDir::new(folder.path());
+        let ledger = Ledger::open(dir.ledger()).unwrap();
+        let keys = [0, 1].map(|seed| RunKey::new("gd", Coalition::full(2)).seed("study", seed));
+        ledger.put(&Record::new(keys[0].clone()).unwrap()).unwrap();
+        let folders = keys.map(|key| dir.unfinished(&key.id().unwrap()));
+        for folder in &folders {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("state.json"), "{}").unwrap();
+        }
+        sweep_unfinished(&dir, &ledger).unwrap();
+        assert_eq!(folders.map(|folder| folder.exists()), [false, true]);
+    }
 
     #[test]
     fn only_what_dead_writers_left_is_swept() {

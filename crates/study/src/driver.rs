@@ -133,6 +133,7 @@ impl Job<'_, '_> {
         match execute(self.context, self.dir, run, self.parent, &label, self.progress) {
             Ok(record) => {
                 self.ledger.put(&record)?;
+                self.discard_checkpoint(claim)?;
                 if let Ok(mut total) = self.total.lock() {
                     total.done += 1;
                     let done = total.done;
@@ -144,8 +145,19 @@ impl Job<'_, '_> {
             Err(error) => {
                 self.progress.note(&format!("run {} failed: {error}", claim.id().short()));
                 self.ledger.fail(claim, error.to_string())?;
-                Ok(())
+                self.discard_checkpoint(claim)
             }
+        }
+    }
+
+    /// Removes the run's checkpoint, which has served or led to a failure.
+    fn discard_checkpoint(&self, claim: &Claim) -> Result<(), StudyError> {
+        let folder = self.dir.unfinished(&claim.id());
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StudyError::io("remove", &folder)(error))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -78,6 +78,17 @@ pub enum StudyError {
         /// What is wrong.
         reason: String,
     },
+    /// A study file that is not the one that the list was made from.
+    #[error(
+        "{path} is not what it was when the work was planned: write the list again with `tribute plan`, or put the file back"
+    )]
+    PlanOutdated {
+        /// The study file in the folder of the results.
+        path: PathBuf,
+    },
+    /// A cluster refuses, or its settings are wrong.
+    #[error(transparent)]
+    Cluster(#[from] cluster::ClusterError),
     /// A stage whose models are not there yet.
     #[error("stage `{stage}` is not finished; do it first: tribute work --stage {stage} --index 0")]
     StageNotReady {
@@ -263,7 +274,7 @@ pub enum StudyError {
         reason: String,
     },
     /// A file of the study cannot be written or read.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{}", diffusion_core::remedy(source))]
     Io {
         /// What was tried ("write", "read").
         action: &'static str,
@@ -309,9 +320,13 @@ impl StudyError {
         if let Self::Unlearn(error) = self {
             return error.is_configuration();
         }
+        if let Self::Cluster(error) = self {
+            return error.is_configuration();
+        }
         matches!(
             self,
             Self::ReadStudy { .. }
+                | Self::PlanOutdated { .. }
                 | Self::UnknownPreset { .. }
                 | Self::NoStudy
                 | Self::UnknownStage { .. }

@@ -1,12 +1,14 @@
 //! From a run to its record: make the model, sample, measure.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer};
-use diffusion_core::{Denoiser, UNet2DModel};
+use diffusion_core::{Denoiser, DiffusionError, UNet2DModel};
 use ledger::{Record, RunKey, Value};
 use unlearn::Method;
 
@@ -16,9 +18,15 @@ use crate::layout::StudyDir;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
 use crate::samples::write_sheet;
-use crate::unlearning::{Goal, Wanted, coalition_model};
+use crate::unlearning::{Goal, Saves, Wanted, coalition_model};
 
-/// Steps `trainer` to `steps`, showing progress; saves to `checkpoint` at a cadence, at the end and when stopped.
+/// Longest time of training that a sudden end costs, where checkpoints are written against loss.
+const AT_RISK: Duration = Duration::from_secs(600);
+
+/// A training that took longer is saved before the model is sampled from.
+const WORTH_SAVING: Duration = Duration::from_secs(60);
+
+/// Steps `trainer` to the goal, showing progress; saves to the goal's folder as it says, and when stopped.
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop; those of the training loop and of saving.
@@ -26,10 +34,11 @@ pub(crate) fn train_to<M: Denoiser>(
     trainer: &mut Trainer<M>,
     batches: &data::Batches,
     goal: &Goal<'_>,
-    checkpoint: Option<(&Path, u64)>,
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
-    let Goal { steps, metrics, .. } = *goal;
+    let Goal { steps, metrics, folder, saves, .. } = *goal;
+    let saved = Cell::new(Instant::now());
+    let pausing = Cell::new(false);
     let mut bar = progress.begin(Task { label: goal.label.to_owned(), total: goal.last, unit: Unit::Steps });
     let mut smooth: Option<f32> = None;
     let mut watch = |report: &StepReport| {
@@ -39,34 +48,46 @@ pub(crate) fn train_to<M: Denoiser>(
         let loss = smooth.map_or(report.loss, |s| 0.98 * s + 0.02 * report.loss);
         smooth = Some(loss);
         bar.advance(report.step, &format!("loss {loss:.4}  {:.0} images/s", report.images_per_second));
-        if progress.stop_requested() {
-            std::ops::ControlFlow::Break(())
-        } else {
-            std::ops::ControlFlow::Continue(())
-        }
+        let stop = progress.stop_requested();
+        let due = saves == Saves::AgainstLoss && folder.is_some() && saved.get().elapsed() > AT_RISK;
+        pausing.set(due && !stop);
+        if due || stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     loop {
-        let target = checkpoint.map_or(steps, |(_, every)| steps.min((trainer.step() / every + 1) * every));
+        let target = match (folder, saves) {
+            (Some(_), Saves::Steps(every)) => steps.min((trainer.step() / every + 1) * every),
+            _ => steps,
+        };
         let outcome = trainer.step_to(batches, target, &mut watch)?;
-        if let Some((dir, _)) = checkpoint {
-            trainer.save(dir)?;
+        let stopped = matches!(outcome, Outcome::Stopped { .. }) && !pausing.get();
+        let finished = trainer.step() >= steps;
+        let due = match saves {
+            Saves::Steps(_) => true,
+            Saves::AgainstLoss => !finished || saved.get().elapsed() > WORTH_SAVING,
+        };
+        if let Some(folder) = folder.filter(|_| due) {
+            trainer.save(folder)?;
+            saved.set(Instant::now());
         }
         if let Some(metrics) = metrics {
             metrics.check()?;
         }
-        match outcome {
-            Outcome::Stopped { .. } => return Err(StudyError::Stopped),
-            Outcome::Finished if trainer.step() >= steps => return Ok(()),
-            Outcome::Finished => {}
+        if stopped {
+            return Err(StudyError::Stopped);
+        }
+        if finished {
+            return Ok(());
         }
     }
 }
 
-/// Makes the model of a run (averaged weights), with the seconds its training took.
+/// Makes the model of a run (averaged weights), with the seconds its training took. A training that was stopped, or takes
+/// long, has its checkpoint in the folder `unfinished`.
 fn make_model(
     context: &Context,
     run: &Run,
     parent: Option<&UNet2DModel>,
+    unfinished: &Path,
     label: &str,
     progress: &dyn Progress,
 ) -> Result<(UNet2DModel, f64), StudyError> {
@@ -75,8 +96,25 @@ fn make_model(
         Recipe::Retrain { .. } => Method::Retrain,
         Recipe::Unlearn { .. } => context.config.unlearn.method,
     };
-    let wanted = Wanted { method, coalition: &run.coalition, repetition: run.repetition(), parent, label };
-    coalition_model(context, &wanted, None, progress)
+    let wanted = Wanted {
+        method,
+        coalition: &run.coalition,
+        repetition: run.repetition(),
+        parent,
+        label,
+        folder: Some(unfinished),
+        saves: Saves::AgainstLoss,
+    };
+    match coalition_model(context, &wanted, progress) {
+        Err(StudyError::Diffusion(
+            error @ (DiffusionError::BadCheckpoint { .. } | DiffusionError::CheckpointMismatch { .. }),
+        )) => {
+            progress.note(&format!("{error}\nthis run begins anew"));
+            std::fs::remove_dir_all(unfinished).map_err(StudyError::io("remove", unfinished))?;
+            coalition_model(context, &wanted, progress)
+        }
+        other => other,
+    }
 }
 
 /// Executes a run and gives its record; writes its sheet of samples.
@@ -91,8 +129,9 @@ pub fn execute(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
-    let (model, train_seconds) = make_model(context, run, parent, label, progress)?;
     let key = run.key(&context.run_settings())?;
+    let unfinished = dir.unfinished(&key.id()?);
+    let (model, train_seconds) = make_model(context, run, parent, &unfinished, label, progress)?;
     measure_model(context, dir, key, &model, run.repetition(), train_seconds, label, progress)
 }
 

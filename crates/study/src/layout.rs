@@ -7,6 +7,8 @@
 //! <dir>/work.json            what there is to do, if the work was shared out
 //! <dir>/driver.lock           held by the process that drives the study
 //! <dir>/models/<id>/          a model in the diffusers layout, finished or the newest checkpoint of its training
+//! <dir>/unfinished/<id>/      the newest checkpoint of a run that was stopped, or takes long
+//! <dir>/slurm/                scripts, logs and states of the jobs on a cluster
 //! <dir>/ledger/               one record per run, claims and failures
 //! <dir>/samples/<id>.png      sample sheets of the models shown in the report
 //! <dir>/stopped.json         where the draws ended, with `coalitions.until`
@@ -72,6 +74,16 @@ impl StudyDir {
     /// Finished model of a run.
     pub fn model(&self, id: &RunId) -> PathBuf {
         self.root.join("models").join(short(id))
+    }
+
+    /// Where runs that were stopped, or take long, keep their checkpoints.
+    pub fn all_unfinished(&self) -> PathBuf {
+        self.root.join("unfinished")
+    }
+
+    /// The newest checkpoint of a run without a record.
+    pub fn unfinished(&self, id: &RunId) -> PathBuf {
+        self.all_unfinished().join(id.to_string())
     }
 
     /// What there is to do, for machines that share the work.

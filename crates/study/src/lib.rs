@@ -66,4 +66,4 @@ pub use stages::{
 };
 pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
 pub use study::{RunOptions, Truth, run_study};
-pub use work::{Slice, Stage, WorkList, WorkStage, work, write_work_list};
+pub use work::{Slice, Stage, WorkList, WorkStage, is_planned, list_of, work, write_work_list};

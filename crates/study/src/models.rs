@@ -19,7 +19,7 @@ use crate::pruning::prune_weights;
 use crate::runs::{Run, pruned_key};
 use crate::samples::write_sheet;
 use crate::training_log::{Metrics, log_folder};
-use crate::unlearning::{Goal, Wanted, advance, coalition_model};
+use crate::unlearning::{Goal, Saves, Wanted, advance, coalition_model};
 
 /// A finished model with its averaged weights.
 #[derive(Debug, Clone)]
@@ -119,6 +119,7 @@ pub fn train_from(
     loop {
         let goal = Goal {
             folder: first_rank.then_some(folder),
+            saves: Saves::Steps(config.checkpoint_every),
             steps: next_pause(config, trainer.step()),
             last: config.steps,
             images,
@@ -254,8 +255,16 @@ pub fn unlearned_model(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let label = method.to_string();
-    let wanted = Wanted { method, coalition, repetition, parent, label: &label };
-    let (model, seconds) = coalition_model(context, &wanted, Some(folder), progress)?;
+    let wanted = Wanted {
+        method,
+        coalition,
+        repetition,
+        parent,
+        label: &label,
+        folder: Some(folder),
+        saves: Saves::Steps(context.config.train.checkpoint_every),
+    };
+    let (model, seconds) = coalition_model(context, &wanted, progress)?;
     let hash = model_hash(model.config(), &model.state_dict()?);
     Ok(TrainedModel { model, hash, seconds })
 }
@@ -272,6 +281,7 @@ fn finish(
     let everybody = Coalition::full(context.contributors());
     let goal = Goal {
         folder: Some(folder),
+        saves: Saves::Steps(context.config.train.checkpoint_every),
         steps,
         last: steps,
         images: &everybody,

@@ -113,6 +113,12 @@ impl<'a> RunningStudy<'a> {
     ) -> Result<Self, StudyError> {
         let plan = CoalitionPlan::draw(context)?;
         let begun = begin(context, dir)?;
+        if !begun.lock.is_exclusive() {
+            progress.note(&format!(
+                "the file system of {} has no locks: do not drive this study twice at a time",
+                dir.root().display()
+            ));
+        }
         let truth = context.config.evaluation.truth.as_deref().filter(|_| options.truth == Truth::Shipped);
         let records = Records::new(begun.ledger.clone(), truth)?;
         Ok(Self { context, dir, options, progress, plan, records, _begun: begun })

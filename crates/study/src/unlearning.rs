@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use data::Batches;
 use diffusion_core::model_folder::model_hash;
-use diffusion_core::training::{Trainer, checkpoint_exists};
+use diffusion_core::training::{Trainer, check_destination, checkpoint_exists};
 use diffusion_core::{Denoiser, DiffusionError, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
@@ -33,12 +33,18 @@ pub(crate) struct Wanted<'a> {
     pub parent: Option<&'a UNet2DModel>,
     /// What progress is shown under.
     pub label: &'a str,
+    /// Where checkpoints are kept, if anywhere.
+    pub folder: Option<&'a Path>,
+    /// When they are written.
+    pub saves: Saves,
 }
 
 /// How far a training goes.
 pub(crate) struct Goal<'a> {
     /// Where its checkpoints are kept, if anywhere.
     pub folder: Option<&'a Path>,
+    /// When they are written.
+    pub saves: Saves,
     /// Steps to bring it to.
     pub steps: u64,
     /// Steps in all, for progress and checks.
@@ -51,6 +57,15 @@ pub(crate) struct Goal<'a> {
     pub label: &'a str,
     /// Takes note of each step.
     pub metrics: Option<&'a Metrics>,
+}
+
+/// When checkpoints are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Saves {
+    /// Every so many steps, at the end, and when stopped: the folder holds the model in the end.
+    Steps(u64),
+    /// When stopped, and so that little work is lost by a sudden end: what takes a short time writes nothing.
+    AgainstLoss,
 }
 
 /// Brings a trainer to its goal, from the checkpoint in the folder if there is one.
@@ -79,10 +94,15 @@ pub(crate) fn advance<M: Denoiser>(
         }
     }
     if trainer.step() < goal.steps {
+        if let (Some(folder), Saves::Steps(_)) = (goal.folder, goal.saves) {
+            // A folder that cannot be written is found now, not hours later at the first checkpoint.
+            check_destination(folder)?;
+        }
         let batches = context.batches(goal.images, goal.repetition)?;
-        let checkpoint = goal.folder.map(|folder| (folder, context.config.train.checkpoint_every));
-        train_to(&mut trainer, &batches, goal, checkpoint, progress)?;
-    } else if let Some(folder) = goal.folder.filter(|folder| !checkpoint_exists(folder)) {
+        train_to(&mut trainer, &batches, goal, progress)?;
+    } else if let Some(folder) =
+        goal.folder.filter(|folder| goal.saves != Saves::AgainstLoss && !checkpoint_exists(folder))
+    {
         // Nothing to train: the folder holds the start.
         trainer.save(folder)?;
     }
@@ -97,11 +117,11 @@ pub(crate) fn advance<M: Denoiser>(
 pub(crate) fn coalition_model(
     context: &Context,
     wanted: &Wanted<'_>,
-    folder: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<(UNet2DModel, f64), StudyError> {
+    let folder = wanted.folder;
     match wanted.method {
-        Method::Iu => influence(context, wanted, folder, progress),
+        Method::Iu => influence(context, wanted, kept(wanted), progress),
         Method::Lora => adapters(context, wanted, folder, progress),
         Method::Retrain | Method::PruneFineTune | Method::Gd | Method::Ga => {
             let (trainer, steps, images) = trainer_of(context, wanted)?;
@@ -112,6 +132,7 @@ pub(crate) fn coalition_model(
             };
             let goal = Goal {
                 folder,
+                saves: wanted.saves,
                 steps,
                 last: steps,
                 images: &images,
@@ -123,6 +144,11 @@ pub(crate) fn coalition_model(
             Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
         }
     }
+}
+
+/// The folder, if it is to hold the model in the end.
+fn kept<'a>(wanted: &Wanted<'a>) -> Option<&'a Path> {
+    wanted.folder.filter(|_| wanted.saves != Saves::AgainstLoss)
 }
 
 /// The trainer of a method that is nothing but training, its number of steps, and whose images it sees.
@@ -223,7 +249,7 @@ fn adapters(
     let config = &context.config;
     let (parent, settings) = (parent_of(wanted)?, config.unlearn.lora());
     let facts = [("lora", json(&settings)?), ("steps", config.unlearn.steps.to_string())];
-    if let Some(finished) = finished(context, wanted, folder, &facts)? {
+    if let Some(finished) = finished(context, wanted, kept(wanted), &facts)? {
         return Ok(finished);
     }
     let streams = training_streams(context, wanted);
@@ -235,6 +261,7 @@ fn adapters(
     }
     let goal = Goal {
         folder,
+        saves: wanted.saves,
         steps: config.unlearn.steps,
         last: config.unlearn.steps,
         images: wanted.coalition,
@@ -245,7 +272,7 @@ fn adapters(
     let trainer = advance(context, trainer, &goal, progress)?;
     let (averaged, seconds) = (trainer.ema_model()?, trainer.elapsed_seconds());
     let merged = averaged.merged()?;
-    if let Some(folder) = folder {
+    if let Some(folder) = kept(wanted) {
         let [settings, weights] = averaged.adapter_files()?;
         let named = [settings, weights].map(|(name, bytes)| (format!("adapter/{name}"), bytes));
         let files: Vec<(&str, Vec<u8>)> =

@@ -10,6 +10,7 @@ use super::layout::autoencoder_layout;
 use super::model::Autoencoder;
 use crate::DiffusionError;
 use crate::model_folder::{CONFIG_FILE, WEIGHTS_STEM, hash_of, write_text};
+use crate::training::verify_files;
 use crate::weight_files::{WeightFiles, rename_legacy_attention};
 
 /// Reads the architecture.
@@ -28,13 +29,17 @@ pub fn read_config(dir: &Path) -> Result<AutoencoderConfig, DiffusionError> {
 /// Reads an autoencoder, in any form that [`crate::model_folder::read`] reads a network in.
 ///
 /// # Errors
-/// As [`read_config`], and weights that are not exactly those of the configuration.
+/// As [`read_config`], weights that are not exactly those of the configuration, and files of a checkpoint without the hashes
+/// that its `state.json` gives.
 pub fn read(dir: &Path, device: &Device) -> Result<Autoencoder, DiffusionError> {
     let config = read_config(dir)?;
     let files = WeightFiles::find(dir, WEIGHTS_STEM)?;
     let mut weights = files.read()?;
     rename_legacy_attention(&mut weights, &autoencoder_layout(&config)?);
-    Autoencoder::from_state_dict(&config, &weights, device).map_err(DiffusionError::in_file(files.path()))
+    let model = Autoencoder::from_state_dict(&config, &weights, device)
+        .map_err(DiffusionError::in_file(files.path()))?;
+    verify_files(dir, &files.names_with(CONFIG_FILE))?;
+    Ok(model)
 }
 
 /// Writes an autoencoder to the folder `dir`, in place of the one there; as [`crate::model_folder::write`].

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,10 @@ use super::loss_scaler::LossScaler;
 use super::task::TrainingTask;
 use super::trainer::Trainer;
 use crate::DiffusionError;
-use crate::atomic_file::{put_folder_in_place, sync_folder_of, temporary_beside, write_synced};
+use crate::atomic_file::{
+    create_marked_folder, put_folder_in_place, remove_if_abandoned, sync_folder_of, temporary_beside,
+    write_synced,
+};
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
 use crate::optim::Optimizer;
@@ -70,6 +74,21 @@ pub struct CheckpointState {
     pub settings: Value,
     /// SHA-256 of each other file of the folder, in lower-case hexadecimal.
     pub files: BTreeMap<String, String>,
+    /// SHA-256 of this object without this field, as JSON with sorted keys and no spaces. Checkpoints of before it was
+    /// introduced have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_sha256: Option<String>,
+}
+
+impl CheckpointState {
+    /// What `state_sha256` must be.
+    fn own_hash(&self) -> Result<String, DiffusionError> {
+        let bare = Self { state_sha256: None, ..self.clone() };
+        let value = serde_json::to_value(&bare).map_err(|error| {
+            DiffusionError::setting("state", format!("cannot be written as JSON ({error})"))
+        })?;
+        Ok(hash_of_json(&round_trip(&value)?))
+    }
 }
 
 /// Whether there is a checkpoint at `dir`, or the previous one of a save that was cut short.
@@ -111,12 +130,31 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     /// As [`save`](Self::save).
     pub fn save_with(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
         refuse_foreign(dir)?;
+        // Where a file system has no locks, two processes may train the same; each may then rename what the other is about to.
+        // Their checkpoints are the same, so whoever comes last may win.
+        for attempt in 1..=ATTEMPTS {
+            match self.save_once(dir, extra) {
+                Err(DiffusionError::Io { source, .. }) if was_disturbed(&source) => pause(attempt),
+                other => return other,
+            }
+        }
+        self.save_once(dir, extra)
+    }
+
+    fn save_once(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
         if let Some(parent) = dir.parent() {
             fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
         }
         remove_remnants(dir)?;
         let temporary = temporary_beside(dir);
-        let saved = self.write_files(&temporary, extra).and_then(|()| put_folder_in_place(&temporary, dir));
+        let saved =
+            create_marked_folder(&temporary).map_err(DiffusionError::io("create", &temporary)).and_then(
+                // Open until it has its name.
+                |_open| {
+                    self.write_files(&temporary, extra)?;
+                    put_folder_in_place(&temporary, dir)
+                },
+            );
         if saved.is_err() {
             // Nothing more can be done if this fails too; the first error is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
@@ -132,6 +170,31 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     /// [`DiffusionError::CheckpointMismatch`] naming the first setting that differs.
     pub fn restore(mut self, dir: &Path) -> Result<Self, DiffusionError> {
         recover_previous(dir)?;
+        for attempt in 1..=ATTEMPTS {
+            let before = fs::read(dir.join(STATE)).ok();
+            match self.load(dir) {
+                // Another process replaced the checkpoint while it was read.
+                Err(DiffusionError::BadCheckpoint { .. }) if fs::read(dir.join(STATE)).ok() != before => {
+                    pause(attempt);
+                }
+                loaded => {
+                    self.take(loaded?);
+                    return Ok(self);
+                }
+            }
+        }
+        let loaded = self.load(dir)?;
+        self.take(loaded);
+        Ok(self)
+    }
+
+    fn take(&mut self, loaded: Loaded<M>) {
+        let Loaded { model, optimizer, ema, state } = loaded;
+        self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
+        self.loss_scaler = state.loss_scaler.or(self.loss_scaler);
+    }
+
+    fn load(&self, dir: &Path) -> Result<Loaded<M>, DiffusionError> {
         let state = read_state(dir)?;
         let bad = |reason: String| DiffusionError::BadCheckpoint { path: dir.to_owned(), reason };
         self.require_same_bits(dir, &state.settings)?;
@@ -156,9 +219,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         let optimizer = Optimizer::from_safetensors(self.config.optimizer.clone(), &model, &bytes, &origin)?
             .with_learning_rates_scaled(|name| self.task.learning_rate_scale(&model, name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
-        self.replace(model, optimizer, ema, state.step, state.elapsed_seconds);
-        self.loss_scaler = state.loss_scaler.or(self.loss_scaler);
-        Ok(self)
+        Ok(Loaded { model, optimizer, ema, state })
     }
 
     /// What a checkpoint is bound to.
@@ -189,12 +250,12 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     }
 
     fn write_files(&self, dir: &Path, extra: &[(&str, Vec<u8>)]) -> Result<(), DiffusionError> {
-        fs::create_dir(dir).map_err(DiffusionError::io("create", dir))?;
         let mut files = BTreeMap::new();
+
         let mut write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             files.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
-            write_synced(&path, bytes).map_err(DiffusionError::io("write", &path))
+            write_synced(&path, bytes).map(drop).map_err(DiffusionError::io("write", &path))
         };
         for (name, bytes) in extra {
             if let Some(folder) = dir.join(name).parent() {
@@ -217,7 +278,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         }
         write(OPTIMIZER, &self.optimizer.to_safetensors()?)?;
         let settings = self.settings()?;
-        let state = CheckpointState {
+        let mut state = CheckpointState {
             format: CHECKPOINT_FORMAT.to_owned(),
             step: self.step,
             elapsed_seconds: self.elapsed_seconds,
@@ -226,12 +287,36 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
             settings_hash: hash_of_json(&settings),
             settings,
             files,
+            state_sha256: None,
         };
+        state.state_sha256 = Some(state.own_hash()?);
         let path = dir.join(STATE);
         write_synced(&path, &pretty(&state)?)
-            .and_then(|()| sync_folder_of(&path))
+            .and_then(|_| sync_folder_of(&path))
             .map_err(DiffusionError::io("write", &path))
     }
+}
+
+/// What a checkpoint holds.
+struct Loaded<M> {
+    model: M,
+    optimizer: Optimizer,
+    ema: Ema,
+    state: CheckpointState,
+}
+
+/// How often saving and restoring are tried again if another process comes between.
+const ATTEMPTS: u32 = 10;
+
+/// Lets the other process finish.
+fn pause(attempt: u32) {
+    std::thread::sleep(Duration::from_millis(20 * u64::from(attempt)));
+}
+
+/// Whether another process moved or removed what was being written.
+fn was_disturbed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotFound};
+    matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotFound)
 }
 
 /// Where the previous checkpoint waits while the new one takes its name.
@@ -253,9 +338,10 @@ fn remove_remnants(dir: &Path) -> Result<(), DiffusionError> {
     for entry in fs::read_dir(parent).map_err(DiffusionError::io("read", parent))? {
         let path = entry.map_err(DiffusionError::io("read", parent))?.path();
         let found = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let remnant =
-            found.strip_prefix(&prefix).is_some_and(|rest| rest == "previous" || rest.ends_with(".tmp"));
-        if remnant && path.is_dir() {
+        let Some(rest) = found.strip_prefix(&prefix).filter(|_| path.is_dir()) else { continue };
+        if rest.ends_with(".tmp") {
+            remove_if_abandoned(&path).map_err(DiffusionError::io("remove", &path))?;
+        } else if rest == "previous" {
             fs::remove_dir_all(&path).map_err(DiffusionError::io("remove", &path))?;
         }
     }
@@ -301,7 +387,35 @@ fn read_state(dir: &Path) -> Result<CheckpointState, DiffusionError> {
             state.format
         )));
     }
+    if state.state_sha256.is_some() && state.state_sha256 != Some(state.own_hash()?) {
+        return Err(bad(format!("{STATE} was altered; restore the file or train anew")));
+    }
     Ok(state)
+}
+
+/// Checks that files of a folder, if it is a checkpoint, are those that were written; other folders say nothing of their
+/// files.
+pub(crate) fn verify_files(dir: &Path, names: &[&str]) -> Result<(), DiffusionError> {
+    if !dir.join(STATE).is_file() {
+        return Ok(());
+    }
+    let state = read_state(dir)?;
+    names.iter().try_for_each(|name| read_verified(dir, name, &state).map(drop))
+}
+
+/// Checks, before a long training, that a checkpoint can be written to `dir`: that it holds nothing else, and that its parent
+/// folder, which is made if needed, can be written to.
+///
+/// # Errors
+/// As [`Trainer::save`].
+pub fn check_destination(dir: &Path) -> Result<(), DiffusionError> {
+    refuse_foreign(dir)?;
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(DiffusionError::io("create", parent))?;
+    }
+    let probe = temporary_beside(dir);
+    fs::create_dir(&probe).map_err(DiffusionError::io("create", dir))?;
+    fs::remove_dir(&probe).map_err(DiffusionError::io("remove", &probe))
 }
 
 /// The bytes of a file of the checkpoint, if they have the hash that `state.json` gives.

@@ -19,7 +19,8 @@ mod trainer;
 
 pub use crate::nn::MixedPrecision;
 pub use batch::noise_loss;
-pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_exists};
+pub(crate) use checkpoint::verify_files;
+pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, check_destination, checkpoint_exists};
 pub use config::{Objective, TrainingConfig};
 pub use exchange::GradientExchange;
 pub use loss_scaler::LossScaler;

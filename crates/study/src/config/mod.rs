@@ -28,10 +28,12 @@ pub use training::{FineTuneConfig, TrainConfig, UnlearnConfig};
 use std::path::{Path, PathBuf};
 
 use behavior::Behavior;
+use cluster::SlurmSettings;
 use diffusion_core::schedule::NoiseScheduleConfig;
 use diffusion_core::training::TrainingConfig;
 use influence::InfluenceConfig;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::compare::CompareConfig;
 use crate::error::StudyError;
@@ -83,6 +85,9 @@ pub struct StudyConfig {
     /// What `tribute compare` compares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<CompareConfig>,
+    /// What the jobs of `tribute submit --slurm` ask for; no record depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<SlurmSettings>,
 }
 
 fn is_default(influence: &InfluenceConfig) -> bool {
@@ -137,6 +142,17 @@ impl StudyConfig {
         config
     }
 
+    /// The study as a file in its results' folder has it: with all defaults, and absolute paths.
+    pub(crate) fn normalised(&self) -> Result<String, StudyError> {
+        toml::to_string_pretty(&self.with_absolute_paths()).map_err(|source| StudyError::NotToml { source })
+    }
+
+    /// SHA-256 of the normalised study without `[slurm]`, by which a plan knows its study.
+    pub(crate) fn fingerprint(&self) -> Result<String, StudyError> {
+        let text = Self { slurm: None, ..self.clone() }.normalised()?;
+        Ok(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Batch size, optimiser, clipping and EMA of the pruned model's fine-tuning.
     pub fn fine_tune_optimization(&self) -> &TrainingConfig {
         self.fine_tune.optimization.as_ref().unwrap_or(&self.train.optimization)
@@ -174,7 +190,8 @@ impl StudyConfig {
         self.measures.validate()?;
         self.influence.validate(schedule.timesteps())?;
         self.evaluation.validate()?;
-        self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)
+        self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)?;
+        Ok(self.slurm.as_ref().map_or(Ok(()), SlurmSettings::validate)?)
     }
 }
 

@@ -22,7 +22,7 @@ impl EventFile {
     /// # Errors
     /// A file that cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut file = File::create(path)?;
+        let mut file = diffusion_core::create_file(path)?;
         let mut event = wall_time();
         bytes_field(&mut event, 3, b"brain.Event:2");
         file.write_all(&record(&event))?;

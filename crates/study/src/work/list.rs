@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Stage;
-use crate::begun::{begin, write_json};
+use crate::begun::{begin, join, write_json};
 use crate::config::StudyConfig;
 use crate::context::Context;
 use crate::error::StudyError;
@@ -15,7 +16,7 @@ use crate::plan::CoalitionPlan;
 use crate::runs::{Recipe, Run, parent_of};
 use unlearn::ParentModel;
 
-const FORMAT: &str = "tribute-work/1";
+const FORMAT: &str = "tribute-work/2";
 
 /// Stands for the parent's hash in runs that are only listed.
 const UNKNOWN_PARENT: &str = "";
@@ -29,6 +30,8 @@ pub struct WorkList {
     pub folder: PathBuf,
     /// Hash of the study's images, by which a machine that has others is found out.
     pub data_hash: String,
+    /// SHA-256 of the study without `[slurm]`, by which a study file that was edited afterwards is found out.
+    pub study_sha256: String,
     /// The stages in an order in which they can be done.
     pub stages: Vec<WorkStage>,
 }
@@ -65,6 +68,27 @@ impl WorkList {
         StudyDir::new(path.parent().unwrap_or(Path::new("")).join(&self.folder))
     }
 
+    /// Checks that a study is the one that was planned; `path` is its file, for the message.
+    ///
+    /// # Errors
+    /// [`StudyError::PlanOutdated`].
+    pub fn check(&self, config: &StudyConfig, path: &Path) -> Result<(), StudyError> {
+        if config.fingerprint()? == self.study_sha256 {
+            Ok(())
+        } else {
+            Err(StudyError::PlanOutdated { path: path.to_owned() })
+        }
+    }
+
+    /// SHA-256 of the list itself, which tells plans apart.
+    ///
+    /// # Errors
+    /// None in practice: a list is plain data.
+    pub fn sha256(&self) -> Result<String, StudyError> {
+        let bytes = serde_json::to_vec(self).map_err(|source| StudyError::NotJson { source })?;
+        Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// A stage's tasks.
     pub fn tasks(&self, stage: Stage) -> usize {
         self.stages.iter().find(|one| one.stage == stage).map_or(0, |one| one.tasks.len())
@@ -76,18 +100,39 @@ impl WorkList {
 /// # Errors
 /// As [`crate::run_study`] before its first run.
 pub fn write_work_list(context: &Context, dir: &StudyDir) -> Result<(PathBuf, WorkList), StudyError> {
-    let stages = stages(context)?;
+    let list = list_of(context)?;
     // Held until the list is written: a driver at work would write the same folder.
     let _begun = begin(context, dir)?;
-    let list = WorkList {
-        format: FORMAT.to_owned(),
-        folder: PathBuf::from("."),
-        data_hash: context.data_hash.clone(),
-        stages,
-    };
     let path = dir.work_list();
     write_json(&path, &list)?;
     Ok((path, list))
+}
+
+/// The study's work, without writing anything.
+///
+/// # Errors
+/// Distributions that do not fit the number of contributors.
+pub fn list_of(context: &Context) -> Result<WorkList, StudyError> {
+    Ok(WorkList {
+        format: FORMAT.to_owned(),
+        folder: PathBuf::from("."),
+        data_hash: context.data_hash.clone(),
+        study_sha256: context.config.fingerprint()?,
+        stages: stages(context)?,
+    })
+}
+
+/// Whether the folder holds this very plan, so that it need not be begun again.
+///
+/// # Errors
+/// As [`list_of`].
+pub fn is_planned(context: &Context, dir: &StudyDir) -> Result<bool, StudyError> {
+    let list = list_of(context)?;
+    let same_list = WorkList::read(&dir.work_list()).is_ok_and(|found| found == list);
+    let same_study = StudyConfig::read(&dir.study_file())
+        .and_then(|config| config.fingerprint())
+        .is_ok_and(|found| found == list.study_sha256);
+    Ok(same_list && same_study && join(context, dir).is_ok())
 }
 
 fn stages(context: &Context) -> Result<Vec<WorkStage>, StudyError> {

@@ -8,6 +8,6 @@ mod list;
 mod slice;
 mod stage;
 
-pub use list::{WorkList, WorkStage, write_work_list};
+pub use list::{WorkList, WorkStage, is_planned, list_of, write_work_list};
 pub use slice::{Slice, work};
 pub use stage::Stage;
