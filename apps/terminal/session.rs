@@ -39,11 +39,16 @@ impl Session {
         self.open(StudyConfig::read(path)?)
     }
 
-    /// Opens the images and feature extractors of a study.
+    /// Opens the images and feature extractors of a study. What was done to images that their makers might not expect is
+    /// printed, even where progress is not.
     ///
     /// # Errors
     /// As [`Context::open`].
     pub fn open(&self, config: StudyConfig) -> anyhow::Result<Context> {
-        Ok(Context::open(config, self.device.clone(), self.device_name.clone())?)
+        let context = Context::open(config, self.device.clone(), self.device_name.clone())?;
+        for notice in context.dataset.notices() {
+            eprintln!("warning: {notice}");
+        }
+        Ok(context)
     }
 }

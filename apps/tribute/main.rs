@@ -2,6 +2,7 @@
 
 mod coalitions;
 mod compare;
+mod data;
 mod demo;
 mod export;
 mod plan;
@@ -41,6 +42,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Write a study's records or scores as JSONL, CSV or Parquet
     Export(export::ExportArgs),
+    /// Look at a data set, or write it as a pack
+    Data(data::DataArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +57,6 @@ fn main() -> ExitCode {
         Command::Submit(arguments) => submit::submit(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Export(arguments) => export::export(&arguments),
+        Command::Data(arguments) => data::data(&arguments),
     })
 }

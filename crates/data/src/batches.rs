@@ -2,7 +2,11 @@
 
 use crate::{DataError, Dataset, View};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use streams::{Streams, coin, permutation};
+
+/// Threads that decode the images of a batch, at most.
+const DECODERS: usize = 4;
 
 /// Images ready for a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,28 +20,50 @@ pub struct ImageBatch {
 }
 
 impl ImageBatch {
-    /// Reads images; `flipped` says for a place in the batch whether it is mirrored left to right.
+    /// Reads images on up to `threads` threads; `flipped` says for each whether it is mirrored left to right.
     pub(crate) fn read(
         dataset: &Dataset,
         indices: &[usize],
-        flipped: impl Fn(usize) -> bool,
+        flipped: &[bool],
+        threads: usize,
     ) -> Result<Self, DataError> {
         let (width, height) = dataset.size();
         let (width, height) = (width as usize, height as usize);
-        let plane = width * height;
-        let mut pixels = vec![0.0; indices.len() * 3 * plane];
-        for (place, (&index, image)) in indices.iter().zip(pixels.chunks_exact_mut(3 * plane)).enumerate() {
-            let bytes = dataset.image(index)?;
-            let flipped = flipped(place);
-            for (at, pixel) in bytes.chunks_exact(3).enumerate() {
-                let (y, x) = (at / width, at % width);
-                let x = if flipped { width - 1 - x } else { x };
-                for (channel, &value) in pixel.iter().enumerate() {
-                    image[channel * plane + y * width + x] = f32::from(value) / 127.5 - 1.0;
-                }
+        let size = 3 * width * height;
+        let mut pixels = vec![0.0; indices.len() * size];
+        let share = indices.len().div_ceil(threads.max(1)).max(1);
+        let places = indices.chunks(share).zip(flipped.chunks(share)).zip(pixels.chunks_mut(share * size));
+        let fill = |((indices, flipped), pixels): ((&[usize], &[bool]), &mut [f32])| {
+            for ((&index, &flipped), image) in indices.iter().zip(flipped).zip(pixels.chunks_exact_mut(size))
+            {
+                scale(&dataset.image(index)?, flipped, width, image);
             }
+            Ok(())
+        };
+        if share >= indices.len() {
+            places.into_iter().try_for_each(fill)?;
+        } else {
+            thread::scope(|scope| {
+                let parts: Vec<_> = places.map(|part| scope.spawn(|| fill(part))).collect();
+                // A thread that panics takes the caller with it, as it would without threads.
+                parts
+                    .into_iter()
+                    .try_for_each(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })?;
         }
         Ok(Self { pixels, shape: [indices.len(), 3, height, width], indices: indices.to_vec() })
+    }
+}
+
+/// Writes 8-bit RGB `[height, width, 3]` as scaled planes `[3, height, width]`.
+fn scale(bytes: &[u8], flipped: bool, width: usize, image: &mut [f32]) {
+    let plane = image.len() / 3;
+    for (at, pixel) in bytes.chunks_exact(3).enumerate() {
+        let (y, x) = (at / width, at % width);
+        let x = if flipped { width - 1 - x } else { x };
+        for (channel, &value) in pixel.iter().enumerate() {
+            image[channel * plane + y * width + x] = f32::from(value) / 127.5 - 1.0;
+        }
     }
 }
 
@@ -59,6 +85,9 @@ pub trait BatchSource {
 /// next, and one larger than N holds images more than once. Flips are coins of stream (`flip`, step), one a place in the
 /// batch.
 ///
+/// Where not all images are in memory, the batch after the one asked for last is read meanwhile. Which batches are read
+/// ahead changes nothing in them.
+///
 /// ```
 /// use data::{BatchSource, Dataset};
 /// use streams::Streams;
@@ -72,6 +101,14 @@ pub trait BatchSource {
 /// ```
 #[derive(Debug)]
 pub struct Batches {
+    plan: Arc<Plan>,
+    /// The batch that is read meanwhile.
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// What determines all batches.
+#[derive(Debug)]
+struct Plan {
     view: View,
     streams: Streams,
     flip: bool,
@@ -79,22 +116,31 @@ pub struct Batches {
     order: Mutex<Option<(u64, Arc<[usize]>)>>,
 }
 
+/// A batch that is being read.
+#[derive(Debug)]
+struct Ahead {
+    step: u64,
+    batch_size: usize,
+    reader: JoinHandle<Result<ImageBatch, DataError>>,
+}
+
 impl Batches {
     pub(crate) fn new(view: View, streams: Streams, flip: bool) -> Result<Self, DataError> {
         if view.is_empty() {
             return Err(DataError::EmptyView);
         }
-        Ok(Self { view, streams, flip, order: Mutex::new(None) })
+        let plan = Plan { view, streams, flip, order: Mutex::new(None) };
+        Ok(Self { plan: Arc::new(plan), ahead: Mutex::new(None) })
     }
 
     /// The images that batches are made of.
     pub fn view(&self) -> &View {
-        &self.view
+        &self.plan.view
     }
 
     /// Number of batches in one pass over the images.
     pub fn per_pass(&self, batch_size: usize) -> usize {
-        if batch_size == 0 { 0 } else { self.view.len().div_ceil(batch_size) }
+        if batch_size == 0 { 0 } else { self.plan.view.len().div_ceil(batch_size) }
     }
 
     /// Batch `number` of one pass, in the order of the first epoch: every image is in one batch and once, so the last one
@@ -106,16 +152,56 @@ impl Batches {
         if batch_size == 0 {
             return Err(DataError::EmptyBatch);
         }
-        let order = self.order_of(0);
+        let order = self.plan.order_of(0);
         let places = order.chunks(batch_size).nth(number).ok_or(DataError::EmptyView)?;
-        self.read(places.iter().map(|&place| self.view.indices()[place]).collect(), number as u64)
+        let indices = places.iter().map(|&place| self.plan.view.indices()[place]).collect();
+        self.plan.read(indices, number as u64)
     }
 
+    /// The batch of a step, if it was read meanwhile.
+    fn take_ahead(&self, step: u64, batch_size: usize) -> Option<Result<ImageBatch, DataError>> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if (ahead.step, ahead.batch_size) != (step, batch_size) {
+            return None;
+        }
+        // One that panicked is read again here, where the panic is seen.
+        ahead.reader.join().ok()
+    }
+
+    /// Begins to read the batch of a step.
+    fn read_ahead(&self, step: u64, batch_size: usize) {
+        let plan = Arc::clone(&self.plan);
+        let reader =
+            thread::Builder::new().name("images".to_owned()).spawn(move || plan.batch(step, batch_size));
+        // Without another thread the batch is read when it is asked for.
+        let ahead = reader.ok().map(|reader| Ahead { step, batch_size, reader });
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = ahead;
+    }
+}
+
+impl Plan {
     /// Reads images with the flips of a step.
     fn read(&self, indices: Vec<usize>, step: u64) -> Result<ImageBatch, DataError> {
         let mut rng = self.streams.rng("flip", step);
         let flips: Vec<bool> = indices.iter().map(|_| self.flip && coin(&mut rng)).collect();
-        ImageBatch::read(self.view.dataset(), &indices, |place| flips[place])
+        let dataset = self.view.dataset();
+        let threads = if dataset.holds_all(&indices) {
+            1
+        } else {
+            thread::available_parallelism().map_or(1, usize::from).min(DECODERS)
+        };
+        ImageBatch::read(dataset, &indices, &flips, threads)
+    }
+
+    fn batch(&self, step: u64, batch_size: usize) -> Result<ImageBatch, DataError> {
+        let images = self.view.len() as u128;
+        let first = u128::from(step) * batch_size as u128;
+        let mut indices = Vec::with_capacity(batch_size);
+        for position in first..first + batch_size as u128 {
+            let order = self.order_of((position / images) as u64);
+            indices.push(self.view.indices()[order[(position % images) as usize]]);
+        }
+        self.read(indices, step)
     }
 
     fn order_of(&self, epoch: u64) -> Arc<[usize]> {
@@ -138,14 +224,13 @@ impl BatchSource for Batches {
         if batch_size == 0 {
             return Err(DataError::EmptyBatch);
         }
-        let images = self.view.len() as u128;
-        let first = u128::from(step) * batch_size as u128;
-        let mut indices = Vec::with_capacity(batch_size);
-        for position in first..first + batch_size as u128 {
-            let order = self.order_of((position / images) as u64);
-            indices.push(self.view.indices()[order[(position % images) as usize]]);
+        let batch = self.take_ahead(step, batch_size).unwrap_or_else(|| self.plan.batch(step, batch_size))?;
+        if let Some(next) = step.checked_add(1)
+            && !self.plan.view.is_in_memory()
+        {
+            self.read_ahead(next, batch_size);
         }
-        self.read(indices, step)
+        Ok(batch)
     }
 }
 

@@ -1,11 +1,13 @@
 //! A data set: images with their contributors.
 
+use crate::cache::{DEFAULT_BUDGET, PixelCache};
 use crate::folder;
 use crate::pack::{self, Layout, PackDescription};
-use crate::source::{PixelCache, Source};
+use crate::source::Source;
 use crate::table::{Row, Table};
-use crate::{ContributorKey, DataError, DataFormat, Split, View, readers};
+use crate::{ContributorKey, DataError, DataFormat, Notice, Resize, Split, View, readers};
 use image::RgbImage;
+use rayon::prelude::*;
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -38,13 +40,40 @@ pub struct OpenOptions {
     /// What it is; found out when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<DataFormat>,
+    /// Lines `name id` that say who is in each image of a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identities: Option<PathBuf>,
+    /// How images become smaller or larger.
+    pub resize: Resize,
+    /// Most bytes of pixels that are kept in memory, 512 MiB when left out; images beyond are read at each use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_bytes: Option<u64>,
+}
+
+/// How the images of a table become pixels.
+#[derive(Debug, Clone, Copy)]
+struct Pixels {
+    resolution: Option<u32>,
+    resize: Resize,
+    cache_bytes: u64,
+}
+
+impl Pixels {
+    fn at(resolution: Option<u32>) -> Self {
+        Self { resolution, resize: Resize::default(), cache_bytes: DEFAULT_BUDGET }
+    }
+
+    fn of(options: &OpenOptions) -> Self {
+        let cache_bytes = options.cache_bytes.unwrap_or(DEFAULT_BUDGET);
+        Self { resolution: options.resolution, resize: options.resize, cache_bytes }
+    }
 }
 
 /// Images, numbered from 0 in the order of their table, with the contributors who supplied them, sorted by name.
 ///
 /// A data set is cheap to clone, and so are selections of it: all share one table and one cache of pixels. Sheets are
-/// decoded when opened; files are read when first used and kept as 8-bit RGB. The rules for colours and sizes are those
-/// of [the crate](crate#pixels).
+/// decoded when opened; files are read when first used, and kept as 8-bit RGB up to a limit, beyond which they are read
+/// at each use. The rules for colours and sizes are those of [the crate](crate#pixels).
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub(crate) table: Arc<Table>,
@@ -60,32 +89,36 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a pack (its folder with `pack.toml`, its CSV or its PNG), a CSV with a `file` column, a published layout
-    /// ([`DataFormat`]) or a folder of contributors' folders.
+    /// Opens a pack (its folder with `pack.toml`, its CSV or its PNG), a CSV with a `file` column, any other
+    /// [`DataFormat`], or a folder of contributors' folders.
     ///
     /// # Errors
-    /// Those of [`Dataset::open_pack`], [`Dataset::open_table`] and [`Dataset::open_folder`].
+    /// Those of [`Dataset::open_pack`], [`Dataset::open_table`] and [`Dataset::open_folder`]; files of a format that are
+    /// not what they should be, and [`DataError::NotInFormat`].
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let published = readers::open(path, options.format)?;
-        if let Some((table, source)) = published {
-            return Self::build(table, source, None, &options.key, options.resolution);
+        let pixels = Pixels::of(options);
+        if let Some((table, source)) = readers::open(path, options)? {
+            return Self::build(table, source, None, &options.key, pixels);
         }
         if let Some(format) = options.format {
             return Err(DataError::NotInFormat { path: path.to_owned(), format });
         }
         let layout = Layout { tile: options.tile, columns: options.columns };
         if path.is_dir() && !path.join(pack::DESCRIPTION_FILE).is_file() {
-            return Self::open_folder(path, &options.key, options.resolution);
+            let (table, source) = folder::open_folder(path, options.resolution)?;
+            return Self::build(table, source, None, &options.key, pixels);
         }
         let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         if is_csv && !path.with_extension("png").is_file() {
-            return Self::open_table(path, &options.key, options.resolution);
+            let (table, source) = folder::open_table(path, options.resolution)?;
+            return Self::build(table, source, None, &options.key, pixels);
         }
         if !path.exists() {
             return Err(DataError::NotADataset { path: path.to_owned() });
         }
-        Self::from_pack(path, layout, &options.key, options.resolution)
+        let (table, source, description) = pack::open(path, layout)?;
+        Self::build(table, source, description, &options.key, pixels)
     }
 
     /// Opens a pack: its folder with `pack.toml`, its CSV or its PNG. A CSV and PNG without a `pack.toml` have 44 tiles a
@@ -95,7 +128,8 @@ impl Dataset {
     /// Files that cannot be read or decoded, a table with faulty or repeated rows or rows without a tile, a key column that
     /// does not exist or is empty somewhere, and fewer than two contributors.
     pub fn open_pack(path: impl AsRef<Path>, key: &ContributorKey) -> Result<Self, DataError> {
-        Self::from_pack(path.as_ref(), Layout::default(), key, None)
+        let (table, source, description) = pack::open(path.as_ref(), Layout::default())?;
+        Self::build(table, source, description, key, Pixels::at(None))
     }
 
     /// Opens `dir/contributor/**/*.png|jpg|jpeg`: each folder below `dir` is a contributor (column `contributor`). Hidden
@@ -113,7 +147,7 @@ impl Dataset {
         resolution: Option<u32>,
     ) -> Result<Self, DataError> {
         let (table, source) = folder::open_folder(dir.as_ref(), resolution)?;
-        Self::build(table, source, None, key, resolution)
+        Self::build(table, source, None, key, Pixels::at(resolution))
     }
 
     /// Opens a CSV whose column `file` names an image in each row, relative to the table's folder and below it.
@@ -127,7 +161,7 @@ impl Dataset {
         resolution: Option<u32>,
     ) -> Result<Self, DataError> {
         let (table, source) = folder::open_table(path.as_ref(), resolution)?;
-        Self::build(table, source, None, key, resolution)
+        Self::build(table, source, None, key, Pixels::at(resolution))
     }
 
     /// A data set of images in memory: pairs of contributor and 8-bit RGB pixels `[height, width, 3]`.
@@ -151,19 +185,9 @@ impl Dataset {
         if rows.is_empty() {
             return Err(DataError::NoImages { path, remedy: "give some".to_owned() });
         }
-        let table = Table { path, columns: vec!["contributor".to_owned()], rows };
+        let table = Table::new(path, vec!["contributor".to_owned()], rows);
         let source = Source::Memory { images: decoded, size: (width, height) };
-        Self::build(table, source, None, &ContributorKey::default(), None)
-    }
-
-    fn from_pack(
-        path: &Path,
-        layout: Layout,
-        key: &ContributorKey,
-        resolution: Option<u32>,
-    ) -> Result<Self, DataError> {
-        let (table, source, description) = pack::open(path, layout)?;
-        Self::build(table, source, description, key, resolution)
+        Self::build(table, source, None, &ContributorKey::default(), Pixels::at(None))
     }
 
     fn build(
@@ -171,9 +195,9 @@ impl Dataset {
         source: Source,
         description: Option<PackDescription>,
         key: &ContributorKey,
-        resolution: Option<u32>,
+        Pixels { resolution, resize, cache_bytes }: Pixels,
     ) -> Result<Self, DataError> {
-        let pixels = PixelCache::new(Arc::new(source), resolution, table.rows.len())?;
+        let pixels = PixelCache::new(Arc::new(source), resolution, resize, cache_bytes, table.rows.len())?;
         let rows: Vec<usize> = (0..table.rows.len()).collect();
         Self::group(Arc::new(table), Arc::new(pixels), description.map(Arc::new), key.clone(), rows)
     }
@@ -234,8 +258,7 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Resolution`] for 0 and for more than 4096.
     pub fn resized(&self, resolution: u32) -> Result<Self, DataError> {
-        let source = Arc::clone(self.pixels.source());
-        let pixels = PixelCache::new(source, Some(resolution), self.pixels.rows())?;
+        let pixels = self.pixels.resized(resolution)?;
         Ok(Self { pixels: Arc::new(pixels), hash: Arc::default(), ..self.clone() })
     }
 
@@ -300,16 +323,64 @@ impl Dataset {
     /// # Errors
     /// [`DataError::ImageOutOfRange`], and files that cannot be read or decoded.
     pub fn image(&self, image: usize) -> Result<Arc<[u8]>, DataError> {
-        let row = self.rows.get(image).ok_or(DataError::ImageOutOfRange { index: image, len: self.len() })?;
-        self.pixels.image(*row)
+        self.pixels.image(self.row(image)?)
     }
 
-    /// Reads every image now, so that a faulty file is found before a long run and not in its middle.
+    fn row(&self, image: usize) -> Result<usize, DataError> {
+        self.rows.get(image).copied().ok_or(DataError::ImageOutOfRange { index: image, len: self.len() })
+    }
+
+    /// Reads images now, on all threads, so that a faulty file is found before a long run and not in its middle: all of
+    /// them, or as many as are kept in memory.
     ///
     /// # Errors
     /// The first file that cannot be read or decoded.
     pub fn preload(&self) -> Result<(), DataError> {
-        (0..self.len()).try_for_each(|image| self.image(image).map(drop))
+        let read = |image: usize| -> Result<(), (usize, DataError)> {
+            if !self.pixels.has_room() && !self.pixels.holds(self.rows[image]) {
+                return Ok(());
+            }
+            self.image(image).map(drop).map_err(|error| (image, error))
+        };
+        // All are tried, so that the message does not depend on which thread was first.
+        let first = (0..self.len())
+            .into_par_iter()
+            .filter_map(|image| read(image).err())
+            .min_by_key(|(image, _)| *image);
+        first.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Whether the pixels of these images are in memory.
+    pub(crate) fn holds_all(&self, images: &[usize]) -> bool {
+        images.iter().all(|&image| self.pixels.holds(self.rows[image]))
+    }
+
+    /// Width and height of an image as it is stored, before it is resized.
+    ///
+    /// # Errors
+    /// [`DataError::ImageOutOfRange`], and files that cannot be read.
+    pub fn stored_size(&self, image: usize) -> Result<(u32, u32), DataError> {
+        self.pixels.source().size_of(self.row(image)?)
+    }
+
+    /// How many images are stored at each width and height.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn stored_sizes(&self) -> Result<BTreeMap<(u32, u32), usize>, DataError> {
+        let sizes: Vec<(u32, u32)> =
+            (0..self.len()).into_par_iter().map(|image| self.stored_size(image)).collect::<Result<_, _>>()?;
+        let mut counts = BTreeMap::new();
+        sizes.into_iter().for_each(|size| *counts.entry(size).or_insert(0) += 1);
+        Ok(counts)
+    }
+
+    /// What was done to images that their makers might not expect, for those images whose files were read so far: by
+    /// [`preload`](Self::preload), [`content_hash`](Self::content_hash) or use. To be shown to users.
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = self.table.notices.clone();
+        notices.extend(self.pixels.notices(&self.rows));
+        notices
     }
 
     /// All images.
@@ -337,7 +408,7 @@ impl Dataset {
     /// layout, for files their names and bytes, and then the key, the resolution, and the selected images with their
     /// contributors. The ways by which a selection was written down do not matter, nor does the place of the files.
     ///
-    /// Kept once computed; for files, every selected file is read.
+    /// Kept once computed; for files, every selected file is read, on all threads.
     ///
     /// # Errors
     /// Files that cannot be read.
@@ -347,7 +418,9 @@ impl Dataset {
         }
         let mut hash = Sha256::new();
         hash.update(b"tribute data v1");
-        self.pixels.source().hash_into(&self.rows, &mut hash)?;
+        let source = self.pixels.source();
+        source.hash_into(&self.rows, &mut hash, |row, traits| self.pixels.note(row, traits))?;
+        source.hash_resizing(self.pixels.resolution(), self.pixels.resize(), &mut hash);
         let (width, height) = self.pixels.size();
         for number in [width, height, u32::from(self.pixels.resolution().is_some())] {
             hash.update(number.to_le_bytes());

@@ -135,7 +135,8 @@ pub enum DataError {
     },
     /// A row that points outside of the data set's folder.
     #[error(
-        "{} line {line}: {file:?} leads out of the table's folder: write a path below it, without `..` or a leading `/`",
+        "{} line {line}: {file:?} leads out of the table's folder: write a path below it, without `..`, a leading `/` or \
+         links to elsewhere",
         path.display()
     )]
     PathEscape {
@@ -230,6 +231,20 @@ pub enum DataError {
         width: u32,
         /// Height in pixels.
         height: u32,
+    },
+    /// A file or folder could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// Images that cannot become a pack.
+    #[error("the images cannot become a pack: {reason}")]
+    NotPackable {
+        /// Why, and what would be right.
+        reason: String,
     },
     /// A PNG that could not be made.
     #[error("cannot make the PNG: {message}")]
@@ -372,6 +387,24 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether what was asked for is wrong, rather than the images: a program ends with exit code 2 then, not 1.
+    pub fn is_about_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Key { .. }
+                | Self::UnknownColumn { .. }
+                | Self::UnknownValue { .. }
+                | Self::UnknownContributor { .. }
+                | Self::NotEnoughContributors { .. }
+                | Self::NotEnoughToDraw { .. }
+                | Self::TooFewImages { .. }
+                | Self::NotInFormat { .. }
+                | Self::Resolution { .. }
+                | Self::HeldOutFraction { .. }
+                | Self::NotPackable { .. }
+        )
+    }
+
     /// Wraps an I/O error with the path that it is about.
     pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> DataError + '_ {
         move |source| DataError::Read { path: path.to_owned(), source }

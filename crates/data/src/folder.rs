@@ -1,14 +1,17 @@
 //! Image files: a folder for each contributor, or a CSV that names files.
 
+use crate::DataError;
+use crate::encoded::Encoded;
 use crate::source::Source;
 use crate::table::{Row, Table};
-use crate::{DataError, pixels};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Column of a table that names the image file.
 pub(crate) const FILE_COLUMN: &str = "file";
+/// Its name in the `metadata.csv` of Hugging Face's image folders.
+const HUGGING_FACE_FILE_COLUMN: &str = "file_name";
 
 /// Reads `dir/contributor/**/*.png|jpg|jpeg`. The table has the columns `contributor` (the name of the folder below `dir`)
 /// and `file` (the path below `dir`, with `/`), sorted by them.
@@ -39,14 +42,17 @@ pub(crate) fn open_folder(dir: &Path, resolution: Option<u32>) -> Result<(Table,
     let columns = vec!["contributor".to_owned(), FILE_COLUMN.to_owned()];
     let names: Vec<String> = rows.iter().map(|row| row.fields[1].clone()).collect();
     let source = files_source(dir, names, resolution)?;
-    Ok((Table { path: dir.to_owned(), columns, rows }, source))
+    Ok((Table::new(dir.to_owned(), columns, rows), source))
 }
 
-/// Reads a CSV with a column `file`: paths relative to the table's folder.
+/// Reads a CSV with a column `file` or, without one, `file_name`: paths relative to the table's folder.
 pub(crate) fn open_table(path: &Path, resolution: Option<u32>) -> Result<(Table, Source), DataError> {
     let table = Table::parse(path, &fs::read(path).map_err(DataError::read(path))?)?;
-    let column = table.column(FILE_COLUMN)?;
+    let column = table
+        .column(FILE_COLUMN)
+        .or_else(|error| table.column(HUGGING_FACE_FILE_COLUMN).map_err(|_| error))?;
     let dir = path.parent().unwrap_or(Path::new(""));
+    let mut root = Root::new(dir)?;
     let mut lines = BTreeMap::new();
     let mut names = Vec::with_capacity(table.rows.len());
     for row in &table.rows {
@@ -68,38 +74,27 @@ pub(crate) fn open_table(path: &Path, resolution: Option<u32>) -> Result<(Table,
         if !full.is_file() {
             return Err(DataError::MissingFile { path: path.to_owned(), line: row.line, file: full });
         }
+        if root.is_left_by(&full) {
+            return Err(DataError::PathEscape { path: path.to_owned(), line: row.line, file: file.clone() });
+        }
         names.push(name);
     }
     let source = files_source(dir, names, resolution)?;
     Ok((table, source))
 }
 
-/// The files below `dir`. Without a resolution their headers are read, and must all give the same size.
-fn files_source(dir: &Path, names: Vec<String>, resolution: Option<u32>) -> Result<Source, DataError> {
-    let paths: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
-    let mut size = None;
-    if resolution.is_none() {
-        for path in &paths {
-            let found = pixels::size(path)?;
-            match size {
-                None => size = Some(found),
-                Some(first_size) if first_size != found => {
-                    return Err(DataError::MixedSizes {
-                        first: paths[0].clone(),
-                        first_size,
-                        second: path.clone(),
-                        second_size: found,
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    Ok(Source::Files { paths, names, size })
+/// The files below `dir`.
+pub(crate) fn files_source(
+    dir: &Path,
+    names: Vec<String>,
+    resolution: Option<u32>,
+) -> Result<Source, DataError> {
+    let paths = names.iter().map(|name| dir.join(name)).collect();
+    Source::encoded(Encoded::Files { paths, names }, resolution)
 }
 
 /// A path that stays below its folder, without `.` parts; nothing for one that does not.
-fn inside(file: &str) -> Option<String> {
+pub(crate) fn inside(file: &str) -> Option<String> {
     let mut parts = Vec::new();
     for component in Path::new(file).components() {
         match component {
@@ -109,6 +104,39 @@ fn inside(file: &str) -> Option<String> {
         }
     }
     (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// The folder that files must stay in, whatever links there are.
+struct Root {
+    folder: PathBuf,
+    /// Whether folders met so far lie in it.
+    inside: BTreeMap<PathBuf, bool>,
+}
+
+impl Root {
+    fn new(dir: &Path) -> Result<Self, DataError> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let folder = dir.canonicalize().map_err(DataError::read(dir))?;
+        Ok(Self { folder, inside: BTreeMap::new() })
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        path.canonicalize().is_ok_and(|path| path.starts_with(&self.folder))
+    }
+
+    /// Whether links lead an existing file out of the folder.
+    fn is_left_by(&mut self, file: &Path) -> bool {
+        let folder = file.parent().unwrap_or(file);
+        let inside = match self.inside.get(folder) {
+            Some(&inside) => inside,
+            None => {
+                let inside = folder.as_os_str().is_empty() || self.contains(folder);
+                self.inside.insert(folder.to_owned(), inside);
+                inside
+            }
+        };
+        !inside || (file.is_symlink() && !self.contains(file))
+    }
 }
 
 struct Entry {
@@ -133,13 +161,13 @@ fn sorted_entries(dir: &Path) -> Result<Vec<Entry>, DataError> {
     Ok(entries)
 }
 
-/// The images below a contributor's folder, as paths below the data set.
-fn collect(dir: &Path, below: &str, files: &mut Vec<String>) -> Result<(), DataError> {
+/// The images below a folder, as paths that begin with `below`.
+pub(crate) fn collect(dir: &Path, below: &str, files: &mut Vec<String>) -> Result<(), DataError> {
     for entry in sorted_entries(dir)? {
         if entry.hidden {
             continue;
         }
-        let name = format!("{below}/{}", entry.name);
+        let name = if below.is_empty() { entry.name } else { format!("{below}/{}", entry.name) };
         if entry.path.is_dir() {
             if entry.path.is_symlink() {
                 let source = std::io::Error::new(
@@ -161,7 +189,7 @@ fn collect(dir: &Path, below: &str, files: &mut Vec<String>) -> Result<(), DataE
 }
 
 #[derive(PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// PNG or JPEG by its name.
     Readable,
     /// An image that is not read: leaving it out silently would lose somebody's work.
@@ -170,7 +198,8 @@ enum Kind {
     Other,
 }
 
-fn kind(path: &Path) -> Kind {
+/// What a file is by its name.
+pub(crate) fn kind(path: &Path) -> Kind {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     match extension.to_ascii_lowercase().as_str() {
         "png" | "jpg" | "jpeg" => Kind::Readable,

@@ -15,6 +15,12 @@ pub enum DataFormat {
     Mnist,
     /// As MNIST, with the names of Fashion-MNIST's classes.
     FashionMnist,
+    /// Images with a text file of lines `name id`, such as CelebA-HQ's.
+    Identities,
+    /// WebDataset: `.tar` files whose members of one name are an image and what belongs to it.
+    Webdataset,
+    /// Parquet files with encoded images, as Hugging Face's data sets are published.
+    Parquet,
 }
 
 impl fmt::Display for DataFormat {
@@ -24,6 +30,9 @@ impl fmt::Display for DataFormat {
             Self::Cifar100 => "cifar100",
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
+            Self::Identities => "identities",
+            Self::Webdataset => "webdataset",
+            Self::Parquet => "parquet",
         })
     }
 }

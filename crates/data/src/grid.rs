@@ -65,7 +65,8 @@ pub fn png_grid(pixels: &[u8], shape: [usize; 4], columns: usize) -> Result<Vec<
     encode(grid.as_raw(), total_width, total_height)
 }
 
-fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, DataError> {
+/// PNG of 8-bit RGB pixels.
+pub(crate) fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     let encoder = png::PngEncoder::new_with_quality(
         &mut bytes,

@@ -4,7 +4,8 @@
 //! * a *pack*: a PNG sheet of square tiles with a CSV table, and `pack.toml` with tile size, licence and credit;
 //! * a *folder* with one folder of PNG or JPEG files for each contributor;
 //! * a *table*: a CSV whose column `file` names image files;
-//! * a published layout: CIFAR-10 and CIFAR-100 (binary or Python), MNIST and its kin (see [`DataFormat`]).
+//! * another [`DataFormat`]: CIFAR-10 and CIFAR-100 (binary or Python), MNIST and its kin, images with an identity file,
+//!   WebDataset's tar files, Parquet files with images.
 //!
 //! Any column or combination of columns can be the [`ContributorKey`]. A [`Selection`] keeps some contributors, a [`Split`]
 //! holds images out, a [`View`] is what a coalition trains on, and [`Batches`] gives the batch of any step.
@@ -13,14 +14,23 @@
 //! All images become 8-bit RGB of one size:
 //! * 16-bit channels are rounded to 8 bits, grey is repeated in the three channels, palettes are looked up;
 //! * transparency is composed on white;
-//! * the EXIF orientation is applied, colour profiles are not (values are taken as sRGB);
-//! * CMYK JPEGs and truncated files are refused;
+//! * the EXIF orientation is applied, colour profiles are not (values are taken as sRGB; see [`Dataset::notices`]);
+//! * of animated PNGs the default picture is used (see [`Dataset::notices`]); animated formats, CMYK JPEGs and truncated
+//!   files are refused;
 //! * with a resolution r, the central square (side = the shorter side) is cut out and resized to r x r: by the mean of
-//!   blocks where the side is a multiple of r, by a Lanczos filter (a = 3) otherwise. Without one, all images must have the
-//!   same size.
+//!   blocks where the side is a multiple of r (unless [`Resize`] says otherwise), by Pillow's Lanczos filter (a = 3) else.
+//!   Without one, all images must have the same size.
+//!
+//! # Memory
+//! Of files, the names are read when a data set is opened. Pixels are decoded when first used and kept up to a limit
+//! ([`OpenOptions::cache_bytes`]); the images beyond are decoded again at each use, by [`Batches`] on threads of their own
+//! while the batch before is trained on. Batches are the same whatever is kept.
 
 mod batches;
+mod cache;
 mod dataset;
+mod duplicates;
+mod encoded;
 mod error;
 mod folder;
 mod format;
@@ -28,21 +38,28 @@ mod grid;
 mod jpeg;
 mod key;
 mod known;
+mod notice;
 mod pack;
 mod pixels;
 mod readers;
+mod resample;
 mod selection;
 mod source;
 mod table;
 mod view;
+mod write_pack;
 
 pub use batches::{BatchSource, Batches, ImageBatch};
 pub use dataset::{Contributor, Dataset, OpenOptions};
+pub use duplicates::{MAX_DISTANCE, NearDuplicate, NearDuplicates};
 pub use error::DataError;
 pub use format::DataFormat;
 pub use grid::png_grid;
 pub use key::ContributorKey;
 pub use known::{KnownDataset, UnknownDataset};
+pub use notice::{Notice, NoticeKind};
 pub use pack::PackDescription;
+pub use pixels::Resize;
 pub use selection::Selection;
 pub use view::{Split, View};
+pub use write_pack::PackNotice;

@@ -108,7 +108,7 @@ fn open_files(table_path: &Path, sheet_path: &Path, layout: Layout) -> Result<(T
     let table_bytes = fs::read(table_path).map_err(DataError::read(table_path))?;
     let sheet_bytes = fs::read(sheet_path).map_err(DataError::read(sheet_path))?;
     let table = Table::parse(table_path, &table_bytes)?;
-    let sheet = pixels::decode(sheet_path, &sheet_bytes)?;
+    let (sheet, traits) = pixels::decode(sheet_path, &sheet_bytes)?;
     let (width, height) = sheet.dimensions();
     let (tile, columns) = grid(sheet_path, width, height, layout)?;
     let tiles = tiles_of_rows(&table, sheet_path, u64::from(columns) * u64::from(height / tile))?;
@@ -121,7 +121,8 @@ fn open_files(table_path: &Path, sheet_path: &Path, layout: Layout) -> Result<(T
     }
     hash.update(tile.to_le_bytes());
     hash.update(columns.to_le_bytes());
-    Ok((table, Source::Sheet { sheet, tile, columns, tiles, hash: hash.finalize().into() }))
+    let (path, hash) = (sheet_path.display().to_string(), hash.finalize().into());
+    Ok((table, Source::Sheet { sheet, traits, path, tile, columns, tiles, hash }))
 }
 
 /// Tile side and tiles a row of a sheet.

@@ -2,29 +2,77 @@
 //!
 //! * 16-bit channels are rounded to 8 bits; grey is repeated in the three channels; palettes are looked up.
 //! * Transparency is composed on white: c' = round((c a + 255 (255 - a)) / 255).
-//! * The EXIF orientation is applied; colour profiles are not (values are taken as sRGB).
+//! * The EXIF orientation is applied; colour profiles are not (values are taken as sRGB), which is noted unless the profile
+//!   is sRGB's own.
+//! * Of an animated PNG the default picture is used, which is noted. Animated formats (GIF, WebP) are not read.
 //! * CMYK and YCCK JPEGs are refused, and so are truncated files.
 //! * To a resolution r: the central square (side = the shorter side, rounded down to the left and top), then resizing to
-//!   r x r by the mean of k x k blocks where the side is k r, and by Lanczos3 otherwise.
+//!   r x r by the mean of k x k blocks where the side is k r, and by [Pillow's Lanczos filter](crate::resample) otherwise;
+//!   or always by that filter.
 
-use crate::{DataError, jpeg};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, GenericImageView, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use crate::{DataError, jpeg, resample};
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::PngDecoder;
+use image::{DynamicImage, GenericImageView, ImageDecoder, ImageError, ImageFormat, Limits, RgbImage};
+use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 use std::path::Path;
 
 /// Largest resolution that images are resized to.
 const MAX_RESOLUTION: u32 = 4096;
+/// Most bytes that the pixels of one file may take: 178 million RGB pixels.
+const MAX_DECODED: u64 = 1 << 29;
+/// No deflate stream unpacks to more than 1032 times its size, and no bit of it becomes more than 4 bytes (a palette of two
+/// colours with transparency).
+const MAX_PNG_RATIO: u64 = 1032 * 32;
 
-/// Decodes a PNG or JPEG to 8-bit RGB by the rules above.
-pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
+/// How squares become smaller or larger ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// The mean of blocks of k x k pixels where the side is k times the resolution, Lanczos otherwise.
+    #[default]
+    BlockMeans,
+    /// Always the Lanczos filter (a = 3), as Pillow has it.
+    Lanczos,
+}
+
+/// What a file has that is left out of its pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// A colour profile other than sRGB's.
+    pub profile: bool,
+    /// Further pictures.
+    pub animated: bool,
+}
+
+/// What the headers of a file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Width and height as [`decode`] gives them.
+    pub size: (u32, u32),
+    pub traits: Traits,
+}
+
+/// A decoder behind the headers of a PNG or whole JPEG.
+fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Box<dyn ImageDecoder + 'a>, Traits), DataError> {
     let wrong = |message: String| DataError::Decode { path: path.to_owned(), message };
+    let broken = |error: ImageError| wrong(error.to_string());
     if bytes.is_empty() {
         return Err(wrong("the file is empty".to_owned()));
     }
-    let format = image::guess_format(bytes).ok();
-    match format {
-        Some(ImageFormat::Png) => {}
+    let mut traits = Traits::default();
+    let mut decoder: Box<dyn ImageDecoder + 'a> = match image::guess_format(bytes).ok() {
+        Some(ImageFormat::Png) => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(MAX_DECODED);
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(broken)?;
+            traits.animated = decoder.is_apng().map_err(broken)?;
+            if decoder.total_bytes() > (bytes.len() as u64).saturating_mul(MAX_PNG_RATIO) {
+                return Err(wrong("its header announces more pixels than such a file can hold".to_owned()));
+            }
+            Box::new(decoder)
+        }
         Some(ImageFormat::Jpeg) => {
             let markers = jpeg::markers(bytes);
             if markers.components == Some(4) {
@@ -33,38 +81,53 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
             if !markers.complete {
                 return Err(wrong("the JPEG data end before the image does (truncated file)".to_owned()));
             }
+            Box::new(JpegDecoder::new(Cursor::new(bytes)).map_err(broken)?)
         }
         _ => return Err(DataError::UnsupportedFormat { path: path.to_owned() }),
+    };
+    let (width, height) = decoder.dimensions();
+    if decoder.total_bytes() > MAX_DECODED {
+        return Err(wrong(format!(
+            "{width} x {height} pixels are more than {MAX_DECODED} bytes, which are not read"
+        )));
     }
+    traits.profile = decoder.icc_profile().map_err(broken)?.is_some_and(|profile| !is_srgb(&profile));
+    Ok((decoder, traits))
+}
+
+/// Whether a colour profile calls itself sRGB, in ASCII or UTF-16.
+fn is_srgb(profile: &[u8]) -> bool {
+    let named = |name: &[u8]| profile.windows(name.len()).any(|window| window == name);
+    named(b"sRGB") || named(b"s\0R\0G\0B")
+}
+
+/// Decodes a PNG or JPEG to 8-bit RGB by the rules above.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(RgbImage, Traits), DataError> {
+    let (mut decoder, traits) = open(path, bytes)?;
     let decoded = (|| {
-        let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
         let orientation = decoder.orientation()?;
         let mut image = DynamicImage::from_decoder(decoder)?;
         image.apply_orientation(orientation);
-        Ok::<_, image::ImageError>(image)
+        Ok::<_, ImageError>(image)
     })();
-    Ok(rgb_on_white(&decoded.map_err(|error| wrong(error.to_string()))?))
+    let decoded =
+        decoded.map_err(|error| DataError::Decode { path: path.to_owned(), message: error.to_string() })?;
+    Ok((rgb_on_white(&decoded), traits))
 }
 
-/// Width and height of an image file as [`decode`] would give them, from its header.
-pub(crate) fn size(path: &Path) -> Result<(u32, u32), DataError> {
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let reader = reader.map_err(DataError::read(path))?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err(DataError::UnsupportedFormat { path: path.to_owned() });
-    }
-    let read = (|| {
-        let mut decoder = reader.into_decoder()?;
-        let (width, height) = decoder.dimensions();
-        Ok::<_, image::ImageError>((width, height, decoder.orientation()?))
-    })();
-    let (width, height, orientation) =
-        read.map_err(|error| DataError::Decode { path: path.to_owned(), message: error.to_string() })?;
+/// What the headers of an image file say; of a JPEG, also that it is whole.
+pub(crate) fn header(path: &Path, bytes: &[u8]) -> Result<Header, DataError> {
     use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    Ok(match orientation {
+    let (mut decoder, traits) = open(path, bytes)?;
+    let (width, height) = decoder.dimensions();
+    let orientation = decoder
+        .orientation()
+        .map_err(|error| DataError::Decode { path: path.to_owned(), message: error.to_string() })?;
+    let size = match orientation {
         Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
         _ => (width, height),
-    })
+    };
+    Ok(Header { size, traits })
 }
 
 fn rgb_on_white(image: &DynamicImage) -> RgbImage {
@@ -93,18 +156,23 @@ pub(crate) fn check_resolution(resolution: u32) -> Result<(), DataError> {
 }
 
 /// Crops to the central square and resizes to `resolution` x `resolution` by the rules above.
-pub(crate) fn fit(image: RgbImage, resolution: u32) -> RgbImage {
+pub(crate) fn fit(image: RgbImage, resolution: u32, resize: Resize) -> RgbImage {
     let (width, height) = image.dimensions();
     if (width, height) == (resolution, resolution) {
         return image;
     }
     let side = width.min(height);
     let square = image.view((width - side) / 2, (height - side) / 2, side, side).to_image();
-    if side.is_multiple_of(resolution) {
+    if uses_block_means(side, resolution, resize) {
         block_means(&square, side / resolution, resolution)
     } else {
-        imageops::resize(&square, resolution, resolution, FilterType::Lanczos3)
+        resample::resize(&square, resolution, resolution)
     }
+}
+
+/// Whether squares of this side are reduced by the means of blocks.
+pub(crate) fn uses_block_means(side: u32, resolution: u32, resize: Resize) -> bool {
+    resize == Resize::BlockMeans && side.is_multiple_of(resolution)
 }
 
 fn block_means(square: &RgbImage, block: u32, resolution: u32) -> RgbImage {
@@ -134,7 +202,7 @@ mod tests {
     }
 
     fn pixels(bytes: &[u8]) -> Vec<[u8; 3]> {
-        decode(Path::new("a.png"), bytes).unwrap().pixels().map(|pixel| pixel.0).collect()
+        decode(Path::new("a.png"), bytes).unwrap().0.pixels().map(|pixel| pixel.0).collect()
     }
 
     fn fixture(name: &str) -> Vec<u8> {
@@ -195,7 +263,7 @@ mod tests {
         }
         for name in ["progressive.jpg", "restarts.jpg"] {
             let whole = fixture(name);
-            assert_eq!(decode(Path::new(name), &whole).unwrap().dimensions(), (48, 40));
+            assert_eq!(decode(Path::new(name), &whole).unwrap().0.dimensions(), (48, 40));
             for length in (20..whole.len() - 1).step_by(7) {
                 let message = message(&whole[..length]);
                 assert!(message.contains("truncated file"), "{name} cut at {length}: {message}");
@@ -205,19 +273,20 @@ mod tests {
 
     #[test]
     fn applies_the_exif_orientation() {
-        let image = decode(Path::new("rotated.jpg"), &fixture("rotated.jpg")).unwrap();
+        let bytes = fixture("rotated.jpg");
+        let (image, traits) = decode(Path::new("rotated.jpg"), &bytes).unwrap();
         assert_eq!(image.dimensions(), (8, 16));
         let (top, bottom) = (image.get_pixel(4, 2).0, image.get_pixel(4, 13).0);
         assert!(top[0] > 240 && top[2] < 15 && bottom[0] < 15 && bottom[2] > 240, "{top:?} {bottom:?}");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rotated.jpg");
-        assert_eq!(size(&path).unwrap(), (8, 16));
+        let header = header(Path::new("rotated.jpg"), &bytes).unwrap();
+        assert_eq!(header, Header { size: (8, 16), traits });
     }
 
     #[test]
     fn fits_by_central_square_and_block_means() {
         // 6 x 4: columns 1 to 4 are the central square; each 2 x 2 block has its mean, rounded.
         let image = RgbImage::from_fn(6, 4, |x, y| Rgb([(10 * x) as u8, (y * y) as u8, 255]));
-        let small = fit(image, 2);
+        let small = fit(image, 2, Resize::BlockMeans);
         let values: Vec<[u8; 3]> = small.pixels().map(|pixel| pixel.0).collect();
         // Means: x of 10, 20 and of 30, 40; y of 0, 1 and of 4, 9 (0.5 and 6.5, rounded up).
         assert_eq!(values, [[15, 1, 255], [35, 1, 255], [15, 7, 255], [35, 7, 255]]);
@@ -227,7 +296,7 @@ mod tests {
     fn other_ratios_keep_flat_colours_and_size() {
         for (width, height, resolution) in [(7, 5, 3), (5, 9, 16), (33, 33, 32), (1, 1, 8)] {
             let flat = RgbImage::from_pixel(width, height, Rgb([10, 200, 77]));
-            let fitted = fit(flat, resolution);
+            let fitted = fit(flat, resolution, Resize::BlockMeans);
             assert_eq!(fitted.dimensions(), (resolution, resolution));
             assert!(fitted.pixels().all(|pixel| pixel.0 == [10, 200, 77]));
         }

@@ -31,6 +31,10 @@ pub struct Selection {
     /// This many contributors, drawn at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub random: Option<usize>,
+    /// At most this many images of each contributor, drawn at random: those whose places, among the images left to the
+    /// contributor, come first in the permutation of stream (`selected images <name>`, 0) of `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_images: Option<usize>,
     /// Seed of `random`: of the contributors left by the other conditions, sorted by name, the first of the permutation of
     /// stream (`selected contributors`, 0) are kept.
     #[serde(skip_serializing_if = "is_zero")]
@@ -101,15 +105,26 @@ impl Dataset {
             let order = permutation(&mut rng, chosen.len());
             chosen = order[..asked].iter().map(|&place| chosen[place]).collect();
         }
-        if chosen.is_empty() {
-            let remedy = "no contributor is left after the selection; loosen it".to_owned();
+        if chosen.is_empty() || selection.max_images == Some(0) {
+            let remedy = "no image is left after the selection; loosen it".to_owned();
             return Err(DataError::NoImages { path: self.path().to_owned(), remedy });
         }
         let chosen: BTreeSet<usize> = chosen.into_iter().map(|(contributor, _)| contributor).collect();
-        let remains = |&image: &usize| {
-            kept[image] && self.owner(image).is_some_and(|contributor| chosen.contains(&contributor))
-        };
-        self.keep((0..self.len()).filter(remains))
+        let mut images = Vec::new();
+        for contributor in chosen.iter().map(|&number| &self.contributors()[number]) {
+            let own = contributor.images.iter().copied().filter(|&image| kept[image]);
+            match selection.max_images {
+                None => images.extend(own),
+                Some(most) => {
+                    let own: Vec<usize> = own.collect();
+                    let stream = format!("selected images {}", contributor.name);
+                    let order = permutation(&mut Streams::new(selection.seed).rng(&stream, 0), own.len());
+                    images.extend(order.into_iter().take(most).map(|place| own[place]));
+                }
+            }
+        }
+        images.sort_unstable();
+        self.keep(images)
     }
 
     /// Whether each image passes the filter.
@@ -193,6 +208,28 @@ fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn most_images_are_drawn_for_each_contributor_alone() {
+        let images =
+            (0..60u8).map(|i| (if i < 10 { "Ann" } else { ["Bob", "Eve"][i as usize % 2] }, vec![i; 3]));
+        let all = Dataset::from_images((1, 1), images).unwrap();
+        let of = |dataset: &Dataset, name: &str| -> Vec<u8> {
+            let who = dataset.contributor(name).unwrap();
+            dataset.contributors()[who].images.iter().map(|&image| dataset.image(image).unwrap()[0]).collect()
+        };
+        let most =
+            |max_images, seed| Selection { max_images: Some(max_images), seed, ..Selection::default() };
+        let some = all.select(&most(12, 0)).unwrap();
+        assert_eq!([of(&some, "Ann").len(), of(&some, "Bob").len(), of(&some, "Eve").len()], [10, 12, 12]);
+        assert!(of(&some, "Bob").is_sorted());
+        let pair =
+            all.select(&Selection { names: Some(vec!["Bob".into(), "Ann".into()]), ..most(12, 0) }).unwrap();
+        assert_eq!(of(&pair, "Bob"), of(&some, "Bob"), "whoever else is there");
+        let fewer = all.select(&most(5, 0)).unwrap();
+        assert!(of(&fewer, "Bob").iter().all(|image| of(&some, "Bob").contains(image)));
+        assert_ne!(of(&all.select(&most(12, 1)).unwrap(), "Bob"), of(&some, "Bob"));
+    }
 
     #[test]
     fn random_contributors_depend_on_the_seed_and_the_names_left() {

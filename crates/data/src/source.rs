@@ -1,11 +1,11 @@
-//! Where pixels come from, and the cache in front of it.
+//! Where pixels come from.
 
-use crate::{DataError, pixels};
+use crate::encoded::Encoded;
+use crate::pixels::{self, Traits};
+use crate::{DataError, Resize};
 use image::{GenericImageView, RgbImage};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use std::fs;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 
 /// Pixels by number of the table row.
 #[derive(Debug)]
@@ -13,6 +13,9 @@ pub(crate) enum Source {
     /// One decoded sheet of square tiles.
     Sheet {
         sheet: RgbImage,
+        /// What was left out of the sheet, and its path.
+        traits: Traits,
+        path: String,
         tile: u32,
         columns: u32,
         /// Tile of every row.
@@ -20,13 +23,10 @@ pub(crate) enum Source {
         /// SHA-256 of table, sheet and layout.
         hash: [u8; 32],
     },
-    /// One file a row, read when first used.
-    Files {
-        /// Path of every row.
-        paths: Vec<PathBuf>,
-        /// The same paths relative to the data set, for its hash.
-        names: Vec<String>,
-        /// Width and height, where all files were found to share them.
+    /// Encoded images, read when first used.
+    Encoded {
+        images: Encoded,
+        /// Width and height, where all images were found to share them.
         size: Option<(u32, u32)>,
     },
     /// Planes of one after the other, of one image after the other: `[images, planes, height, width]`.
@@ -41,47 +41,98 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn read(&self, row: usize) -> Result<RgbImage, DataError> {
-        match self {
+    /// Encoded images. Without a resolution their headers are read, and must all give the same size.
+    pub fn encoded(images: Encoded, resolution: Option<u32>) -> Result<Self, DataError> {
+        let mut size = None;
+        if resolution.is_none() {
+            for image in 0..images.len() {
+                let found = pixels::header(&images.path(image), &images.read(image)?)?.size;
+                match size {
+                    None => size = Some(found),
+                    Some(first_size) if first_size != found => {
+                        return Err(DataError::MixedSizes {
+                            first: images.path(0),
+                            first_size,
+                            second: images.path(image),
+                            second_size: found,
+                        });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(Self::Encoded { images, size })
+    }
+
+    /// The pixels of a row, and what was left out of them.
+    pub fn read(&self, row: usize) -> Result<(RgbImage, Traits), DataError> {
+        let image = match self {
             Self::Sheet { sheet, tile, columns, tiles, .. } => {
                 let (x, y) = (tiles[row] % columns, tiles[row] / columns);
-                Ok(sheet.view(x * tile, y * tile, *tile, *tile).to_image())
+                sheet.view(x * tile, y * tile, *tile, *tile).to_image()
             }
-            Self::Files { paths, .. } => {
-                let path = &paths[row];
-                pixels::decode(path, &fs::read(path).map_err(DataError::read(path))?)
-            }
+            Self::Encoded { images, .. } => return pixels::decode(&images.path(row), &images.read(row)?),
             Self::Raw { bytes, planes, size: (width, height) } => {
                 let image = raw_image(bytes, *planes, (*width, *height), row);
                 let plane = image.len() / planes;
-                Ok(RgbImage::from_fn(*width, *height, |x, y| {
+                RgbImage::from_fn(*width, *height, |x, y| {
                     let at = y as usize * *width as usize + x as usize;
                     image::Rgb([0, 1, 2].map(|channel: usize| image[channel.min(planes - 1) * plane + at]))
-                }))
+                })
             }
-            Self::Memory { images, .. } => Ok(images[row].clone()),
-        }
+            Self::Memory { images, .. } => images[row].clone(),
+        };
+        Ok((image, Traits::default()))
     }
 
-    fn native_size(&self) -> Option<(u32, u32)> {
+    /// Width and height of all images, where they share them.
+    pub fn native_size(&self) -> Option<(u32, u32)> {
         match self {
             Self::Sheet { tile, .. } => Some((*tile, *tile)),
-            Self::Files { size, .. } => *size,
+            Self::Encoded { size, .. } => *size,
             Self::Raw { size, .. } | Self::Memory { size, .. } => Some(*size),
         }
     }
 
-    /// Adds the content of the given rows to a hash.
-    pub fn hash_into(&self, rows: &[usize], hash: &mut Sha256) -> Result<(), DataError> {
+    /// Width and height of one image as it is stored.
+    pub fn size_of(&self, row: usize) -> Result<(u32, u32), DataError> {
+        match (self.native_size(), self) {
+            (Some(size), _) => Ok(size),
+            (None, Self::Encoded { images, .. }) => {
+                Ok(pixels::header(&images.path(row), &images.read(row)?)?.size)
+            }
+            (None, _) => unreachable!("only encoded images have sizes of their own"),
+        }
+    }
+
+    /// Adds the content of the given rows to a hash. `note` hears of what the headers of encoded images say.
+    pub fn hash_into(
+        &self,
+        rows: &[usize],
+        hash: &mut Sha256,
+        note: impl Fn(usize, Traits) + Sync,
+    ) -> Result<(), DataError> {
         match self {
             Self::Sheet { hash: sheet_hash, .. } => hash.update(sheet_hash),
-            Self::Files { paths, names, .. } => {
-                hash.update(b"files");
-                for &row in rows {
-                    let bytes = fs::read(&paths[row]).map_err(DataError::read(&paths[row]))?;
-                    hash.update((names[row].len() as u64).to_le_bytes());
-                    hash.update(names[row].as_bytes());
-                    hash.update(Sha256::digest(&bytes));
+            Self::Encoded { images, .. } => {
+                hash.update(match images {
+                    Encoded::Files { .. } => &b"files"[..],
+                    Encoded::Pieces { .. } => &b"pieces"[..],
+                });
+                let digest = |&row: &usize| {
+                    let bytes = images.read(row)?;
+                    // A file that is no image is named when it is decoded.
+                    if let Ok(header) = pixels::header(&images.path(row), &bytes) {
+                        note(row, header.traits);
+                    }
+                    Ok(Sha256::digest(&bytes))
+                };
+                let digests: Vec<_> = rows.par_iter().map(digest).collect::<Result<_, DataError>>()?;
+                for (&row, digest) in rows.iter().zip(digests) {
+                    let name = images.name(row);
+                    hash.update((name.len() as u64).to_le_bytes());
+                    hash.update(name.as_bytes());
+                    hash.update(digest);
                 }
             }
             Self::Raw { bytes, planes, size } => {
@@ -103,82 +154,25 @@ impl Source {
         }
         Ok(())
     }
+
+    /// Adds how images are resized, where that is not by the means of blocks: their pixels depend on it.
+    pub fn hash_resizing(&self, resolution: Option<u32>, resize: Resize, hash: &mut Sha256) {
+        let Some(resolution) = resolution else { return };
+        let only_blocks = self.native_size().is_some_and(|(width, height)| {
+            (width, height) == (resolution, resolution)
+                || pixels::uses_block_means(width.min(height), resolution, resize)
+        });
+        if !only_blocks {
+            hash.update(match resize {
+                Resize::BlockMeans => &b"block means or lanczos of pillow"[..],
+                Resize::Lanczos => &b"lanczos of pillow"[..],
+            });
+        }
+    }
 }
 
 /// The planes of one image.
 fn raw_image(bytes: &[u8], planes: usize, (width, height): (u32, u32), row: usize) -> &[u8] {
     let length = planes * width as usize * height as usize;
     &bytes[row * length..(row + 1) * length]
-}
-
-/// Images of one size, each read and resized when first used, then kept.
-#[derive(Debug)]
-pub(crate) struct PixelCache {
-    source: Arc<Source>,
-    resolution: Option<u32>,
-    /// Width and height.
-    size: (u32, u32),
-    images: Vec<OnceLock<Arc<[u8]>>>,
-}
-
-impl PixelCache {
-    /// A cache for `rows` images; `resolution` must be given where the source has no one size.
-    pub fn new(source: Arc<Source>, resolution: Option<u32>, rows: usize) -> Result<Self, DataError> {
-        let size = match (resolution, source.native_size()) {
-            (Some(resolution), _) => {
-                pixels::check_resolution(resolution)?;
-                (resolution, resolution)
-            }
-            (None, Some(size)) => size,
-            (None, None) => return Err(DataError::Resolution { resolution: 0 }),
-        };
-        let images = (0..rows).map(|_| OnceLock::new()).collect();
-        Ok(Self { source, resolution, size, images })
-    }
-
-    pub fn source(&self) -> &Arc<Source> {
-        &self.source
-    }
-
-    /// Width and height.
-    pub fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
-    pub fn resolution(&self) -> Option<u32> {
-        self.resolution
-    }
-
-    /// Number of rows, used or not.
-    pub fn rows(&self) -> usize {
-        self.images.len()
-    }
-
-    /// 8-bit RGB `[height, width, 3]` of a row.
-    pub fn image(&self, row: usize) -> Result<Arc<[u8]>, DataError> {
-        if let Some(pixels) = self.images[row].get() {
-            return Ok(Arc::clone(pixels));
-        }
-        let mut image = self.source.read(row)?;
-        if let Some(resolution) = self.resolution {
-            image = pixels::fit(image, resolution);
-        }
-        if image.dimensions() != self.size {
-            return Err(self.changed(row, image.dimensions()));
-        }
-        Ok(Arc::clone(self.images[row].get_or_init(|| image.into_raw().into())))
-    }
-
-    /// A file whose size is another than when the data set was opened.
-    fn changed(&self, row: usize, size: (u32, u32)) -> DataError {
-        let path = match &*self.source {
-            Source::Files { paths, .. } => paths[row].clone(),
-            _ => PathBuf::new(),
-        };
-        let message = format!(
-            "it is {} x {} pixels now, but was {} x {} when the data set was opened",
-            size.0, size.1, self.size.0, self.size.1
-        );
-        DataError::Decode { path, message }
-    }
 }

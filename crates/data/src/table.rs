@@ -1,6 +1,6 @@
 //! CSV tables: columns, rows and the lines that they stand in.
 
-use crate::{ContributorKey, DataError};
+use crate::{ContributorKey, DataError, Notice};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ pub(crate) struct Table {
     pub columns: Vec<String>,
     /// One row an image.
     pub rows: Vec<Row>,
+    /// What users should hear about it.
+    pub notices: Vec<Notice>,
 }
 
 /// A row of a [`Table`].
@@ -25,6 +27,11 @@ pub(crate) struct Row {
 }
 
 impl Table {
+    /// A table with nothing to hear about.
+    pub fn new(path: PathBuf, columns: Vec<String>, rows: Vec<Row>) -> Self {
+        Self { path, columns, rows, notices: Vec::new() }
+    }
+
     /// Reads CSV text (comma separated, quoted as in RFC 4180, UTF-8, first line = column names). Spaces around names and
     /// values are dropped.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
@@ -48,7 +55,7 @@ impl Table {
             let remedy = "add a row for every image below the line of column names".to_owned();
             return Err(DataError::NoImages { path: path.to_owned(), remedy });
         }
-        Ok(Self { path: path.to_owned(), columns, rows })
+        Ok(Self::new(path.to_owned(), columns, rows))
     }
 
     /// The place of a column.

@@ -63,7 +63,12 @@ impl View {
     pub fn load(&self, places: Range<usize>) -> Result<ImageBatch, DataError> {
         let end = places.end.min(self.len());
         let indices = &self.indices[places.start.min(end)..end];
-        ImageBatch::read(&self.dataset, indices, |_| false)
+        ImageBatch::read(&self.dataset, indices, &vec![false; indices.len()], 1)
+    }
+
+    /// Whether the pixels of all its images are in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.dataset.holds_all(&self.indices)
     }
 
     /// Shuffled training batches; with `flip`, each image is mirrored left to right with probability 1/2.

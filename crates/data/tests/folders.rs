@@ -1,6 +1,6 @@
 //! Folders and tables of image files.
 
-use data::{ContributorKey, DataError, Dataset, OpenOptions};
+use data::{BatchSource, ContributorKey, DataError, Dataset, OpenOptions};
 use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -212,6 +212,62 @@ fn links_to_folders_cannot_loop() {
     std::os::unix::fs::symlink(dir.path(), dir.path().join("Bob/loop")).unwrap();
     let message = open_folder(&dir, None).unwrap_err().to_string();
     assert!(message.contains("loop") && message.contains("is not followed"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_cannot_lead_a_table_out_of_its_folder() {
+    use std::os::unix::fs::symlink;
+    let secret = folder(&[("private/a.png", 2, 9)]);
+    let dir = folder(&[("a.png", 2, 1), ("b.png", 2, 2)]);
+    symlink(secret.path().join("private"), dir.path().join("sub")).unwrap();
+    symlink(secret.path().join("private/a.png"), dir.path().join("c.png")).unwrap();
+    symlink(dir.path().join("b.png"), dir.path().join("d.png")).unwrap();
+    for file in ["sub/a.png", "c.png"] {
+        let message = open_table(&table(&dir, &format!("file,contributor\na.png,Ann\n{file},Bob\n")))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(&format!("art.csv line 3: {file:?} leads out of")), "{message}");
+    }
+    let inside = open_table(&table(&dir, "file,contributor\na.png,Ann\nd.png,Bob\n")).unwrap();
+    assert_eq!(inside.image(1).unwrap()[0], 2);
+}
+
+#[test]
+fn memory_is_bounded_and_batches_are_the_same() {
+    let files: Vec<(String, u32, u8)> = (0..60).map(|i| (format!("{}/{i}.png", i % 3), 8, i as u8)).collect();
+    let dir =
+        folder(&files.iter().map(|(name, side, value)| (name.as_str(), *side, *value)).collect::<Vec<_>>());
+    let open = |cache_bytes| {
+        let options =
+            OpenOptions { resolution: Some(8), cache_bytes: Some(cache_bytes), ..OpenOptions::default() };
+        Dataset::open(dir.path(), &options).unwrap()
+    };
+    // Room for all, for ten of sixty, for none.
+    let batches =
+        [1 << 20, 1920, 0].map(|bytes| open(bytes).all().batches(streams::Streams::new(3), true).unwrap());
+    for step in [0, 1, 2, 3, 9, 4, 5, 6] {
+        let all = batches.each_ref().map(|batches| batches.batch(step, 32).unwrap());
+        assert!(all[0] == all[1] && all[0] == all[2], "step {step}");
+    }
+    let [whole, part, none] = batches.map(|batches| batches.view().is_in_memory());
+    assert!(whole && !part && !none);
+    let small = open(1920);
+    small.preload().unwrap();
+    fs::remove_dir_all(dir.path().join("0")).unwrap();
+    let kept = (0..60).filter(|&image| small.image(image).is_ok()).count();
+    assert!((40..=50).contains(&kept), "{kept}: forty files and up to ten kept images are there");
+}
+
+#[test]
+fn hugging_faces_file_names_are_a_table_too() {
+    let dir = folder(&[("a.png", 2, 1), ("b.png", 2, 2)]);
+    let dataset =
+        open_table(&table(&dir, "file_name,artist,contributor\na.png,x,Ann\nb.png,y,Bob\n")).unwrap();
+    assert_eq!(dataset.image(1).unwrap()[0], 2);
+    let by_artist =
+        Dataset::open_table(dir.path().join("art.csv"), &"artist".parse().unwrap(), None).unwrap();
+    assert_eq!(by_artist.contributors()[1].name, "y");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn selections_keep_images_and_say_what_is_wrong() {
             .starts_with("the 49 largest contributors were asked for, but there are 48")
     );
     assert!(message(Selection::largest(1)).contains("has one contributor only (\"Nicu Buculei\""));
-    assert!(message(Selection::min_images(1000)).contains("no contributor is left"));
+    assert!(message(Selection::min_images(1000)).contains("no image is left"));
     assert!(message(Selection::default().with_filter("klass", ["food"])).contains("no column `klass`"));
     assert!(
         message(Selection::default().with_filter("class", ["fod"]))
@@ -295,4 +295,42 @@ fn faulty_sheets_and_descriptions_are_refused() {
     }
     let missing = Dataset::open(dir.path().join("nothing"), &OpenOptions::default()).unwrap_err();
     assert!(missing.to_string().contains("is not a data set"));
+}
+
+#[test]
+fn written_packs_open_back_identically() {
+    let dir = TempDir::new().unwrap();
+    let notice = data::PackNotice {
+        name: "mine".to_owned(),
+        licence: "CC0-1.0".to_owned(),
+        credit: "By \"all of us\"".to_owned(),
+        origin: "a test\nof two lines".to_owned(),
+    };
+    let all = Dataset::open_pack(shipped("openmoji-people32"), &key("contributor,skin_tone")).unwrap();
+    let some =
+        all.select(&Selection { largest: Some(5), ..Selection::default() }).unwrap().resized(16).unwrap();
+    let path = dir.path().join("packs/mine");
+    some.write_pack(&path, &notice).unwrap();
+    let pack = Dataset::open_pack(&path, &key("contributor,skin_tone")).unwrap();
+    assert_eq!(pack.contributors(), some.contributors());
+    assert_eq!((pack.size(), pack.len()), ((16, 16), some.len()));
+    for image in 0..some.len() {
+        assert_eq!(pack.image(image).unwrap(), some.image(image).unwrap());
+        assert_eq!(pack.field(image, "index").unwrap(), image.to_string());
+        assert_eq!(pack.field(image, "source_index"), some.field(image, "index"));
+        for column in some.columns().iter().filter(|column| *column != "index") {
+            assert_eq!(pack.field(image, column), some.field(image, column), "{column}");
+        }
+    }
+    let description = pack.description().unwrap();
+    assert_eq!((&description.credit, &description.origin), (&notice.credit, &notice.origin));
+    assert_eq!(fs::read_dir(dir.path().join("packs")).unwrap().count(), 1, "nothing is left beside it");
+
+    let refused = |dataset: &Dataset, path: &Path| dataset.write_pack(path, &notice).unwrap_err().to_string();
+    assert!(refused(&some, &path).contains("exists already"));
+    let oblong = Dataset::from_images((2, 1), [("Ann", vec![0; 6]), ("Bob", vec![1; 6])]).unwrap();
+    assert!(refused(&oblong, &dir.path().join("a")).contains("tiles are square"));
+    let spaced = Dataset::from_images((1, 1), [("Ann ", vec![0; 3]), ("Bob", vec![1; 3])]).unwrap();
+    assert!(refused(&spaced, &dir.path().join("b")).contains("does not keep the contributor \"Ann \""));
+    assert!(!dir.path().join("b").exists() && !dir.path().join(".b.partial").exists());
 }

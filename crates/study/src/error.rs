@@ -313,7 +313,9 @@ pub enum StudyError {
 impl StudyError {
     /// Whether the cause is in the command line or a configuration file (exit code 2), not in running (exit code 1).
     pub fn is_configuration(&self) -> bool {
-        use data::DataError;
+        if let Self::Data(error) = self {
+            return error.is_about_settings();
+        }
         if let Self::Prune(error) = self {
             return error.is_about_settings();
         }
@@ -350,15 +352,6 @@ impl StudyError {
                         | influence::InfluenceError::Singular { .. }
                 )
                 | Self::NoGradientImages { .. }
-                // The study file chooses what the images do not have.
-                | Self::Data(
-                    DataError::Key { .. }
-                        | DataError::UnknownColumn { .. }
-                        | DataError::UnknownValue { .. }
-                        | DataError::UnknownContributor { .. }
-                        | DataError::NotEnoughContributors { .. }
-                        | DataError::TooFewImages { .. }
-                )
         )
     }
 

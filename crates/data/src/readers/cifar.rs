@@ -81,11 +81,8 @@ fn read(path: &Path, files: &[PathBuf], pickled: bool, hundred: bool) -> Result<
     } else {
         &["contributor", "label", "index"]
     };
-    let table = Table {
-        path: path.to_owned(),
-        columns: columns.iter().map(|&name| name.to_owned()).collect(),
-        rows: rows.collect(),
-    };
+    let columns = columns.iter().map(|&name| name.to_owned()).collect();
+    let table = Table::new(path.to_owned(), columns, rows.collect());
     Ok((table, Source::Raw { bytes: images.pixels, planes: 3, size: (32, 32) }))
 }
 

@@ -1,18 +1,36 @@
-//! Readers of published layouts: images in few large files, with a label each.
+//! Readers of layouts that others chose.
 
 mod cifar;
+mod identities;
 mod idx;
+mod parquet;
+mod webdataset;
 
 use crate::known::{DIGIT_CLASSES, FASHION_CLASSES};
 use crate::source::Source;
 use crate::table::{Row, Table};
-use crate::{DataError, DataFormat};
-use std::path::Path;
+use crate::{DataError, DataFormat, OpenOptions};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-/// Opens the training images of a published layout at `path`, if there is one: CIFAR-10 or CIFAR-100 (binary or Python),
-/// or MNIST's files.
-pub(crate) fn open(path: &Path, format: Option<DataFormat>) -> Result<Option<(Table, Source)>, DataError> {
+/// Opens what lies at `path` in a layout of [`DataFormat`], if there is one.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Option<(Table, Source)>, DataError> {
+    let format = options.format;
     let wanted = |kind| format.is_none() || format == Some(kind);
+    if wanted(DataFormat::Identities)
+        && let Some(file) = identities::find(path, options)
+    {
+        return identities::open(path, &file, options.resolution).map(Some);
+    }
+    for (kind, extension) in [(DataFormat::Webdataset, "tar"), (DataFormat::Parquet, "parquet")] {
+        if wanted(kind) {
+            let files = shards(path, extension)?;
+            if !files.is_empty() {
+                let open = if kind == DataFormat::Parquet { parquet::open } else { webdataset::open };
+                return open(path, &files, options.resolution).map(Some);
+            }
+        }
+    }
     for kind in [DataFormat::Cifar10, DataFormat::Cifar100] {
         if wanted(kind)
             && let Some(found) = cifar::open(path, kind)?
@@ -26,6 +44,36 @@ pub(crate) fn open(path: &Path, format: Option<DataFormat>) -> Result<Option<(Ta
         Some(_) => return Ok(None),
     };
     open_idx(path, classes)
+}
+
+/// The files of a data set in parts: `path` itself, or the files with this ending in the folder, or in `data` below it, by
+/// name. Where the names of some begin with `train`, only those.
+fn shards(path: &Path, extension: &str) -> Result<Vec<PathBuf>, DataError> {
+    let ends = |file: &Path| file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+    if path.is_file() {
+        return Ok(if ends(path) { vec![path.to_owned()] } else { Vec::new() });
+    }
+    for dir in [path.to_owned(), path.join("data")] {
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        let mut files = Vec::new();
+        for entry in entries {
+            let file = entry.map_err(DataError::read(&dir))?.path();
+            if ends(&file) && file.is_file() {
+                files.push(file);
+            }
+        }
+        let training = |file: &Path| {
+            file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("train"))
+        };
+        if files.iter().any(|file| training(file)) {
+            files.retain(|file| training(file));
+        }
+        files.sort_unstable();
+        if !files.is_empty() {
+            return Ok(files);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Opens `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or with `.gz`.
@@ -64,7 +112,7 @@ fn open_idx(path: &Path, classes: &[&str]) -> Result<Option<(Table, Source)>, Da
     }
     let columns = ["contributor", "label", "index"].map(str::to_owned).to_vec();
     Ok(Some((
-        Table { path: path.to_owned(), columns, rows },
+        Table::new(path.to_owned(), columns, rows),
         Source::Raw { bytes: images.bytes, planes: 1, size },
     )))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use data::{ContributorKey, DataFormat, Dataset, OpenOptions, Selection};
+use data::{ContributorKey, DataFormat, Dataset, OpenOptions, Resize, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::require;
@@ -18,6 +18,9 @@ pub struct DataConfig {
     /// A published layout; found out when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<DataFormat>,
+    /// Lines `name id` that say who is in each image of a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<PathBuf>,
     /// Columns that together name the contributor.
     #[serde(default)]
     pub contributor: ContributorKey,
@@ -26,12 +29,30 @@ pub struct DataConfig {
     pub select: Selection,
     /// Side of the square training images in pixels.
     pub resolution: usize,
+    /// How images are brought to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resize: Resize,
+    /// MiB of pixels kept in memory at most; images beyond are read at each use.
+    #[serde(default = "default_cache_mib", skip_serializing_if = "is_default_cache")]
+    pub cache_mib: u64,
     /// Share of each contributor's images held out of training, for the held-out loss.
     #[serde(default = "default_held_out")]
     pub held_out: f64,
     /// Mirror training images left to right at random.
     #[serde(default)]
     pub horizontal_flip: bool,
+}
+
+fn is_default(resize: &Resize) -> bool {
+    *resize == Resize::default()
+}
+
+fn default_cache_mib() -> u64 {
+    512
+}
+
+fn is_default_cache(mib: &u64) -> bool {
+    *mib == default_cache_mib()
 }
 
 fn default_held_out() -> f64 {
@@ -49,6 +70,9 @@ impl DataConfig {
             key: self.contributor.clone(),
             resolution,
             format: self.format,
+            identities: self.identities.clone(),
+            resize: self.resize,
+            cache_bytes: Some(self.cache_mib << 20),
             ..OpenOptions::default()
         };
         Ok(Dataset::open(&self.path, &options)?.select(&self.select)?)
@@ -56,6 +80,7 @@ impl DataConfig {
 
     pub(super) fn resolve(&mut self, base: &Path) {
         self.path = base.join(&self.path);
+        self.identities = self.identities.as_ref().map(|file| base.join(file));
     }
 
     pub(super) fn validate(&self) -> Result<(), StudyError> {
@@ -65,6 +90,8 @@ impl DataConfig {
             self.resolution,
             "4 to 1024 pixels",
         )?;
+        require(self.select.max_images != Some(0), "data.select.max_images", 0, "1 or more")?;
+        require(self.cache_mib <= 1 << 24, "data.cache_mib", self.cache_mib, "at most 16777216")?;
         require((0.0..1.0).contains(&self.held_out), "data.held_out", self.held_out, "at least 0 and below 1")
     }
 }
