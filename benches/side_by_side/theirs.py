@@ -239,10 +239,22 @@ def kernel_shap(work, folder, other, setting):
         target = masks.T @ (utilities - none) / count
         inverse = numpy.linalg.inv(gram)
         ones = numpy.ones(n)
-        excess = (ones @ inverse @ target - (full - none)) / (ones @ inverse @ ones)
-        return inverse @ (target - ones * excess)
+        image = inverse @ ones
+        values = inverse @ target
+        values -= image * (values.sum() - (full - none)) / image.sum()
+        if not work["intervals"]:
+            return values, None
+        # HC3 sandwich with the inverse under the constraint.
+        inverse -= numpy.outer(image, image) / image.sum()
+        projected = masks @ inverse
+        leverage = (projected * masks).sum(1) / count
+        residual = (utilities - none - masks @ values) / (1 - leverage) / count
+        return values, numpy.sqrt((projected**2).T @ residual**2)
 
-    difference = numpy.abs(run() - numpy.array(other["values"])).max()
+    values, errors = run()
+    difference = numpy.abs(values - numpy.array(other["values"])).max()
+    if errors is not None:
+        difference = max(difference, numpy.abs(errors / numpy.array(other["errors"]) - 1).max())
     return run, {"difference": float(difference), "tolerance": 1e-8, "setting": ""}
 
 

@@ -44,7 +44,7 @@ enum Kind {
     Sample { network: network::Network, images: usize, steps: usize },
     Prune { network: network::Network, ratio: f64 },
     Gemm { size: usize },
-    KernelShap { contributors: usize, draws: usize },
+    KernelShap { contributors: usize, draws: usize, intervals: bool },
     RidgeCv { contributors: usize, draws: usize },
     Bootstrap { coalitions: usize, resamples: usize },
     Frechet { features: usize },
@@ -57,7 +57,9 @@ fn prepare(kind: Kind, folder: &std::path::Path) -> Result<(Box<dyn Work>, Value
         Kind::Sample { network, images, steps } => network::sample(network, images, steps, folder),
         Kind::Prune { network, ratio } => network::prune(network, ratio, folder),
         Kind::Gemm { size } => Ok(network::gemm(size)),
-        Kind::KernelShap { contributors, draws } => statistics::kernel_shap(contributors, draws, folder),
+        Kind::KernelShap { contributors, draws, intervals } => {
+            statistics::kernel_shap(contributors, draws, intervals, folder)
+        }
         Kind::RidgeCv { contributors, draws } => statistics::ridge_cv(contributors, draws, folder),
         Kind::Bootstrap { coalitions, resamples } => statistics::bootstrap(coalitions, resamples, folder),
         Kind::Frechet { features } => statistics::frechet(features, folder),

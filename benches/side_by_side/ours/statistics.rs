@@ -46,14 +46,27 @@ fn write(table: &UtilityTable, name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Values with their closed-form intervals.
-pub fn kernel_shap(contributors: usize, draws: usize, folder: &Path) -> Result<(Box<dyn Work>, Value)> {
+/// Values, alone or with the HC3 standard errors of their closed-form intervals.
+pub fn kernel_shap(
+    contributors: usize,
+    draws: usize,
+    intervals: bool,
+    folder: &Path,
+) -> Result<(Box<dyn Work>, Value)> {
     let observations = observations(contributors, draws, RemovalDistribution::Shapley)?;
     write(observations.draws(), "", folder)?;
     let estimator = KernelShap { bootstrap: None, ..KernelShap::default() };
-    let values = estimator.fit(&observations)?.values;
-    let answer = json!({"values": values, "full": observations.full(), "none": observations.none(), "n": contributors});
-    let work = move || Ok(json!({"first": estimator.fit(&observations)?.values[0]}));
+    let fit = estimator.fit(&observations)?;
+    let errors = fit.closed_form.map(|intervals| intervals.standard_errors).filter(|_| intervals);
+    let answer = json!({
+        "values": fit.values, "errors": errors,
+        "full": observations.full(), "none": observations.none(), "n": contributors,
+    });
+    let work = move || {
+        let values =
+            if intervals { estimator.fit(&observations)?.values } else { estimator.values(&observations)? };
+        Ok(json!({"first": values[0]}))
+    };
     Ok((Box::new(work), answer))
 }
 

@@ -33,6 +33,33 @@ impl Bits {
         Bits { rows: count, columns, bytes }
     }
 
+    /// The indicators of coalitions of `columns` contributors.
+    pub(crate) fn of_coalitions<'a>(
+        columns: usize,
+        coalitions: impl ExactSizeIterator<Item = &'a removal::Coalition>,
+    ) -> Bits {
+        let (rows, width) = (coalitions.len(), columns.div_ceil(BYTE));
+        let mut bytes = Vec::with_capacity(rows * width);
+        for coalition in coalitions {
+            bytes.extend(coalition.words().iter().flat_map(|word| word.to_le_bytes()).take(width));
+        }
+        Bits { rows, columns, bytes }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The bytes of a row.
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        let width = self.columns.div_ceil(BYTE);
+        &self.bytes[row * width..(row + 1) * width]
+    }
+
     /// Its transpose.
     pub(crate) fn transposed(&self) -> Bits {
         let (width, tall) = (self.columns.div_ceil(BYTE), self.rows.div_ceil(BYTE));

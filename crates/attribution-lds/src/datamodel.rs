@@ -8,7 +8,8 @@ use crate::banzhaf::{CenteredRegression, regression_diagnostics};
 use crate::bootstrap::resample_intervals;
 use crate::interval::check_level;
 use crate::lasso::subset_regression;
-use crate::least_squares::{cholesky, solve, to_nalgebra};
+use crate::factor::Factor;
+use crate::least_squares::to_nalgebra;
 use crate::{AttributionError, Bootstrap, Estimator, UtilityRow, UtilityTable};
 
 /// A datamodel (Ilyas et al. 2022) with squared penalty: the minimum over a and beta of
@@ -116,7 +117,7 @@ impl Datamodel {
             let mut gram = again.rows.t().dot(&weighted);
             gram.diag_mut().iter_mut().for_each(|entry| *entry += fit.alpha);
             let cross = weighted.t().dot(&again.targets);
-            cholesky(&gram).map(|factor| solve(&factor, &cross).to_vec())
+            Factor::of(&gram).map(|factor| factor.solve(&cross.to_vec()))
         });
         fit.attribution.bootstrap = Some(intervals);
         Ok(fit)

@@ -134,9 +134,11 @@ pub fn mean_lds<P: Fn(&Coalition) -> f64, T: AsRef<[UtilityTable]>>(
         (0..sets).map(|set| mean(&scores.iter().map(|by_set| by_set[set]).collect::<Vec<_>>())).collect();
 
     let Bootstrap { resamples, .. } = settings.bootstrap;
+    let ranked: Vec<_> =
+        behaviors.iter().map(|(tests, predictions)| (tests, tests.ranked(predictions))).collect();
     let resampled = |index| {
         let counts = Resample::new(settings.bootstrap, index).counts(coalitions);
-        let means = behaviors
+        let means = ranked
             .iter()
             .map(|(tests, predictions)| Some(100.0 * mean(&tests.resampled(predictions, &counts)?)));
         Some(mean(&means.collect::<Option<Vec<f64>>>()?))

@@ -1,11 +1,11 @@
 //! Least squares from second moments, with the sandwich variance.
 
-use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+use nalgebra::DMatrix;
 use ndarray::{Array1, Array2};
 
-/// Pivots or eigenvalues below this share of the largest are zero. Gram matrices of 0/1 rows that are not singular stay
-/// far above it, rounding stays far below.
-const RANK_TOLERANCE: f64 = 1e-10;
+use crate::bit_moments::Product;
+use crate::bits::Bits;
+use crate::factor::{Factor, RANK_TOLERANCE};
 
 /// How a positive semi-definite Gram matrix G was inverted.
 pub(crate) struct Inverse {
@@ -17,25 +17,11 @@ pub(crate) struct Inverse {
     pub(crate) unidentified: Vec<usize>,
 }
 
-/// The Cholesky factor, unless the matrix is singular to rounding.
-pub(crate) fn cholesky(gram: &Array2<f64>) -> Option<Cholesky<f64, Dyn>> {
-    let factor = Cholesky::new(to_nalgebra(gram))?;
-    let pivots = factor.l_dirty().diagonal().map(|pivot| pivot * pivot);
-    (pivots.min() > RANK_TOLERANCE * pivots.max()).then_some(factor)
-}
-
-/// Solves G x = b with a factor.
-pub(crate) fn solve(factor: &Cholesky<f64, Dyn>, right: &Array1<f64>) -> Array1<f64> {
-    let mut solution = DVector::from_iterator(right.len(), right.iter().copied());
-    factor.solve_mut(&mut solution);
-    Array1::from_iter(solution.iter().copied())
-}
-
 /// Inverts G by Cholesky, or if it is singular gives the Moore-Penrose inverse by its eigenvectors.
 pub(crate) fn invert(gram: &Array2<f64>) -> Inverse {
     let n = gram.nrows();
-    if let Some(factor) = cholesky(gram) {
-        return Inverse { matrix: to_ndarray(&factor.inverse()), rank: n, unidentified: Vec::new() };
+    if let Some(factor) = Factor::of(gram) {
+        return Inverse { matrix: factor.inverse(), rank: n, unidentified: Vec::new() };
     }
     let eigen = to_nalgebra(gram).symmetric_eigen();
     let largest = eigen.eigenvalues.amax();
@@ -83,6 +69,38 @@ pub(crate) fn sandwich_variances(
             if leverage < 1.0 - 1e-9 {
                 *variance += (effect * residual).powi(2);
             } else if effect.abs() > 1e-9 {
+                *variance = f64::INFINITY;
+            }
+        }
+    }
+    variances
+}
+
+/// [`sandwich_variances`] without an intercept, for rows of bits less a multiple of 1 each, which `inverse` takes to zero.
+pub(crate) fn sandwich_variances_of_bits(
+    bits: &Bits,
+    weights: &Array1<f64>,
+    residuals: &Array1<f64>,
+    inverse: &Array2<f64>,
+) -> Array1<f64> {
+    let total = weights.sum();
+    let projected: Product = bits.times_matrix(inverse);
+    let mut factors = projected.quadratic_forms(bits);
+    let mut alone = Vec::new();
+    for (row, factor) in factors.iter_mut().enumerate() {
+        let share = weights[row] / total;
+        let leverage = share * *factor;
+        *factor = if leverage < 1.0 - 1e-9 {
+            (share * residuals[row] / (1.0 - leverage)).powi(2)
+        } else {
+            alone.push(row);
+            0.0
+        };
+    }
+    let mut variances = projected.weighted_squares(&factors);
+    for row in alone {
+        for (variance, effect) in variances.iter_mut().zip(projected.row(row)) {
+            if effect.abs() > 1e-9 {
                 *variance = f64::INFINITY;
             }
         }

@@ -31,6 +31,7 @@
 
 mod attribution;
 mod banzhaf;
+mod bit_moments;
 mod bits;
 mod bootstrap;
 mod ceiling;
@@ -41,6 +42,7 @@ mod difference;
 mod error;
 mod estimator;
 mod exact;
+mod factor;
 mod game;
 mod interval;
 mod large;

@@ -1,17 +1,20 @@
 //! The design matrix of coalitions and its weighted second moments, which all regressions here are made from.
 
+use std::sync::OnceLock;
+
 use ndarray::{Array1, Array2, ArrayView1, Axis, s};
 
 use crate::UtilityRow;
+use crate::bit_moments::{Columns, MOST_TIMES};
+use crate::bits::Bits;
 
 /// Columns multiplied at a time: only the upper triangle of blocks is computed.
 const BLOCK: usize = 64;
-/// Sums of integers below this are exact in single precision.
-const EXACT_F32: f64 = (1u32 << 24) as f64;
 
 /// 0/1 indicator rows X `[draws, contributors]` with their weights and targets.
 pub(crate) struct Design {
-    indicators: Array2<f32>,
+    bits: Bits,
+    transposed: OnceLock<(Bits, Columns)>,
     /// Weight of each row.
     pub(crate) weights: Array1<f64>,
 }
@@ -29,65 +32,64 @@ pub(crate) struct Moments {
 impl Design {
     /// Rows of coalitions over n contributors, with one weight a row.
     pub(crate) fn new(n: usize, rows: &[&UtilityRow], weights: Vec<f64>) -> Design {
-        let mut indicators = Array2::zeros((rows.len(), n));
-        for (mut indicator, row) in indicators.outer_iter_mut().zip(rows) {
-            row.coalition().members().for_each(|member| indicator[member] = 1.0);
-        }
-        Design { indicators, weights: Array1::from(weights) }
+        let bits = Bits::of_coalitions(n, rows.iter().map(|row| row.coalition()));
+        Design { bits, transposed: OnceLock::new(), weights: Array1::from(weights) }
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.indicators.nrows()
+        self.bits.rows()
+    }
+
+    /// X as bits.
+    pub(crate) fn bits(&self) -> &Bits {
+        &self.bits
     }
 
     /// X as double precision.
     pub(crate) fn indicators(&self) -> Array2<f64> {
-        self.indicators.mapv(f64::from)
+        let bits = &self.bits;
+        Array2::from_shape_fn((bits.rows(), bits.columns()), |(row, column)| {
+            f64::from(bits.row(row)[column / 8] >> (column % 8) & 1)
+        })
     }
 
     /// The moments with each row's weight multiplied by `factor(row)`.
     ///
-    /// With integer weights (draws counted, as in a bootstrap) the Gram matrix is computed in single precision, where
-    /// sums of integers below 2^24 are exact; otherwise in double precision.
+    /// With small integer weights (draws counted, as in a bootstrap) the Gram matrix is counted bit by bit.
     pub(crate) fn moments(&self, targets: ArrayView1<f64>, factor: impl Fn(usize) -> f64) -> Moments {
-        let weights: Vec<(usize, f64)> = (0..self.rows())
-            .map(|row| (row, self.weights[row] * factor(row)))
-            .filter(|(_, w)| *w != 0.0)
-            .collect();
-        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
-        let n = self.indicators.ncols();
-        let (mut cross, mut presence) = (Array1::zeros(n), Array1::<f64>::zeros(n));
-        for &(row, weight) in &weights {
-            let product = weight * targets[row];
-            let sums = cross.iter_mut().zip(presence.iter_mut());
-            for ((cross, presence), &x) in sums.zip(self.indicators.row(row)) {
-                let x = f64::from(x);
-                *cross += product * x;
-                *presence += weight * x;
-            }
-        }
-        let places: Vec<usize> = weights.iter().map(|(row, _)| *row).collect();
-        let selected = self.indicators.select(Axis(0), &places);
-        let whole = weights.iter().all(|(_, weight)| weight.fract() == 0.0);
-        let mut gram = if whole && total < EXACT_F32 {
-            let scale = Array1::from_iter(weights.iter().map(|(_, weight)| *weight as f32));
-            upper_gram(&selected, &scale).mapv(f64::from)
-        } else {
-            let scale = Array1::from_iter(weights.iter().map(|(_, weight)| *weight));
-            upper_gram(&selected.mapv(f64::from), &scale)
+        let weights: Vec<f64> = (0..self.rows()).map(|row| self.weights[row] * factor(row)).collect();
+        let total: f64 = weights.iter().sum();
+        let (transposed, columns) = self.transposed.get_or_init(|| {
+            let transposed = self.bits.transposed();
+            let columns = Columns::of(&transposed);
+            (transposed, columns)
+        });
+        let products: Vec<f64> = weights.iter().zip(targets).map(|(weight, target)| weight * target).collect();
+        let cross = Array1::from(transposed.times(&products));
+        let times = |weight: &f64| {
+            let whole = weight.fract() == 0.0 && (0.0..=f64::from(MOST_TIMES)).contains(weight);
+            whole.then_some(*weight as u32)
         };
-        for column in 0..n {
-            for row in column + 1..n {
-                gram[[row, column]] = gram[[column, row]];
+        let gram = match weights.iter().map(times).collect::<Option<Vec<u32>>>() {
+            Some(times) => columns.gram(&times),
+            None => {
+                let mut gram = upper_gram(&self.indicators(), &Array1::from(weights));
+                let n = gram.nrows();
+                for column in 0..n {
+                    for row in column + 1..n {
+                        gram[[row, column]] = gram[[column, row]];
+                    }
+                }
+                gram
             }
-        }
-        gram /= total;
-        Moments { gram, cross: cross / total, presence: presence / total }
+        };
+        let presence = gram.diag().to_owned() / total;
+        Moments { gram: gram / total, cross: cross / total, presence }
     }
 }
 
 /// X' diag(weights) X, right in the blocks on and above the diagonal.
-fn upper_gram<T: ndarray::LinalgScalar>(x: &Array2<T>, weights: &Array1<T>) -> Array2<T> {
+fn upper_gram(x: &Array2<f64>, weights: &Array1<f64>) -> Array2<f64> {
     let weighted = x * &weights.view().insert_axis(Axis(1));
     let n = x.ncols();
     let mut gram = Array2::zeros((n, n));
@@ -95,10 +97,10 @@ fn upper_gram<T: ndarray::LinalgScalar>(x: &Array2<T>, weights: &Array1<T>) -> A
         let end = (start + BLOCK).min(n);
         let block = x.slice(s![.., start..end]);
         ndarray::linalg::general_mat_mul(
-            T::one(),
+            1.0,
             &block.t(),
             &weighted.slice(s![.., start..]),
-            T::zero(),
+            0.0,
             &mut gram.slice_mut(s![start..end, start..]),
         );
     }

@@ -17,6 +17,45 @@ pub fn average_ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
+/// Rows in the order of their values, of which ranks follow in one pass however often each row occurs.
+pub(crate) struct RankOrder {
+    /// Rows, the smallest value first.
+    rows: Vec<u32>,
+    /// Where each run of equal values ends.
+    ends: Vec<u32>,
+}
+
+impl RankOrder {
+    pub(crate) fn of(values: &[f64]) -> RankOrder {
+        // Rows of a table, which is far below 2^32.
+        let mut rows: Vec<u32> = (0..values.len() as u32).collect();
+        let value = |row: u32| values[row as usize] + 0.0;
+        rows.sort_by(|&one, &two| value(one).total_cmp(&value(two)));
+        let mut ends = Vec::new();
+        for group in rows.chunk_by(|&one, &two| value(one) == value(two)) {
+            ends.push(ends.last().copied().unwrap_or_default() + group.len() as u32);
+        }
+        RankOrder { rows, ends }
+    }
+
+    /// When row r occurs `counts[r]` times, `total` in all: twice the difference of each row's average rank from the mean
+    /// rank, a whole number, into `deviations`; and the sum of their squares over all occurrences.
+    pub(crate) fn deviations(&self, counts: &[u32], total: u64, deviations: &mut Vec<f64>) -> f64 {
+        deviations.resize(counts.len(), 0.0);
+        let (mut below, mut start, mut squares) = (0u64, 0usize, 0.0);
+        for &end in &self.ends {
+            let group = &self.rows[start..end as usize];
+            let size: u64 = group.iter().map(|&row| u64::from(counts[row as usize])).sum();
+            let deviation = (2 * below + size) as f64 - total as f64;
+            group.iter().for_each(|&row| deviations[row as usize] = deviation);
+            squares += size as f64 * deviation * deviation;
+            below += size;
+            start = end as usize;
+        }
+        squares
+    }
+}
+
 /// Spearman's rank correlation, in -1..1: the Pearson correlation of the average ranks.
 ///
 /// # Errors

@@ -49,6 +49,12 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn deinterleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// The two vectors of which `deinterleave` makes `even` and `odd`.
     unsafe fn interleave(even: Self::V, odd: Self::V) -> (Self::V, Self::V);
+    /// Each lane's number from the lane before it, the first's from the last.
+    unsafe fn rotate_up(a: Self::V) -> Self::V;
+    /// Each lane's number from the lane after it, the last's from the first.
+    unsafe fn rotate_down(a: Self::V) -> Self::V;
+    /// `a` in the lanes whose bit in `lanes` is set, zero in the others.
+    unsafe fn keep(a: Self::V, lanes: u32) -> Self::V;
 }
 
 /// `e^x`, with a relative error below 2e-7: `x = n ln 2 + r`, then a polynomial in `r`
@@ -228,6 +234,18 @@ impl Simd for Portable {
         let at = |i: usize| if i.is_multiple_of(2) { even[i / 2] } else { odd[i / 2] };
         (std::array::from_fn(at), std::array::from_fn(|lane| at(lane + 8)))
     }
+    #[inline(always)]
+    unsafe fn rotate_up(a: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[(lane + 7) % 8])
+    }
+    #[inline(always)]
+    unsafe fn rotate_down(a: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[(lane + 1) % 8])
+    }
+    #[inline(always)]
+    unsafe fn keep(a: Self::V, lanes: u32) -> Self::V {
+        std::array::from_fn(|lane| if lanes >> lane & 1 == 1 { a[lane] } else { 0.0 })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -361,6 +379,22 @@ mod x86 {
                 (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
             }
         }
+        #[inline(always)]
+        unsafe fn rotate_up(a: Self::V) -> Self::V {
+            unsafe { _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6)) }
+        }
+        #[inline(always)]
+        unsafe fn rotate_down(a: Self::V) -> Self::V {
+            unsafe { _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0)) }
+        }
+        #[inline(always)]
+        unsafe fn keep(a: Self::V, lanes: u32) -> Self::V {
+            unsafe {
+                let own = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let chosen = _mm256_and_si256(_mm256_set1_epi32(lanes as i32), own);
+                _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, own)))
+            }
+        }
     }
 
     /// AVX-512 F.
@@ -461,6 +495,24 @@ mod x86 {
                 let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
                 (_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd))
             }
+        }
+        #[inline(always)]
+        unsafe fn rotate_up(a: Self::V) -> Self::V {
+            unsafe {
+                let a = _mm512_castps_si512(a);
+                _mm512_castsi512_ps(_mm512_alignr_epi32::<15>(a, a))
+            }
+        }
+        #[inline(always)]
+        unsafe fn rotate_down(a: Self::V) -> Self::V {
+            unsafe {
+                let a = _mm512_castps_si512(a);
+                _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(a, a))
+            }
+        }
+        #[inline(always)]
+        unsafe fn keep(a: Self::V, lanes: u32) -> Self::V {
+            unsafe { _mm512_maskz_mov_ps(lanes as __mmask16, a) }
         }
     }
 }

@@ -83,6 +83,11 @@ impl Coalition {
         contributor < self.n && self.words[contributor / WORD_BITS] >> (contributor % WORD_BITS) & 1 == 1
     }
 
+    /// The members as bits: bit `i % 64` of word `i / 64` is contributor `i`; bits from `n` on are zero.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// The members in ascending order.
     pub fn members(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.n).filter(|&contributor| self.contains(contributor))

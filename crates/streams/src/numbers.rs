@@ -10,10 +10,10 @@ pub fn below<R: Rng + ?Sized>(rng: &mut R, bound: u64) -> u64 {
     if bound <= 1 {
         return 0;
     }
-    let threshold = bound.wrapping_neg() % bound;
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(bound);
-        if product as u64 >= threshold {
+        // The threshold is below the bound, so the division is rarely needed.
+        if product as u64 >= bound || product as u64 >= bound.wrapping_neg() % bound {
             return (product >> 64) as u64;
         }
     }

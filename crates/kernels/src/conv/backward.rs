@@ -1,7 +1,7 @@
 //! The gradients with respect to input, weight and bias.
 
 use super::geometry::{Geometry, GradientPhase};
-use super::{winograd, winograd_weight};
+use super::{winograd, winograd_4x4, winograd_4x4_weight, winograd_weight};
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
@@ -19,7 +19,8 @@ pub(crate) fn input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> 
         padding: (g.kernel_height - 1).saturating_sub(g.padding),
         ..*g
     };
-    if !winograd::pays(&turned) || g.padding >= g.kernel_height {
+    let large_blocks = winograd_4x4::pays(&turned);
+    if !(large_blocks || winograd::pays(&turned)) || g.padding >= g.kernel_height || g.stride != 1 {
         return direct_input_gradient(g, gradient, weight);
     }
     let mut kernels = Vec::with_capacity(weight.len());
@@ -29,7 +30,11 @@ pub(crate) fn input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> 
             kernels.extend(kernel.iter().rev());
         }
     }
-    winograd::forward(&turned, gradient, &kernels, None)
+    if large_blocks {
+        winograd_4x4::forward(&turned, gradient, &kernels, None)
+    } else {
+        winograd::forward(&turned, gradient, &kernels, None)
+    }
 }
 
 /// The same tap by tap, for every stride: each phase is such a convolution.
@@ -163,7 +168,9 @@ impl WeightTasks {
 /// The gradient of the weight, `[outputs, channels, kernel, kernel]`: the sum over images and
 /// pixels of result gradient times input, image by image.
 pub(crate) fn weight_gradient(g: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
-    if winograd_weight::pays(g) {
+    if winograd_4x4_weight::pays(g) {
+        winograd_4x4_weight::weight_gradient(g, gradient, input)
+    } else if winograd_weight::pays(g) {
         winograd_weight::weight_gradient(g, gradient, input)
     } else {
         direct_weight_gradient(g, gradient, input)

@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::geometry::Geometry;
-use super::winograd;
+use super::{winograd, winograd_4x4};
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, multiply};
 use crate::parallel;
@@ -10,7 +10,13 @@ use crate::storage::{Output, Scratch, with_scratch};
 /// `result[n][o] = bias[o] + sum over channels and taps of weight * input`, with `input`
 /// `[batch, channels, height, width]` and `weight` `[outputs, channels, kernel, kernel]`.
 pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    if winograd::pays(g) { winograd::forward(g, input, weight, bias) } else { direct(g, input, weight, bias) }
+    if winograd_4x4::pays(g) {
+        winograd_4x4::forward(g, input, weight, bias)
+    } else if winograd::pays(g) {
+        winograd::forward(g, input, weight, bias)
+    } else {
+        direct(g, input, weight, bias)
+    }
 }
 
 /// The same, tap by tap.

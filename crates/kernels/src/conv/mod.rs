@@ -5,6 +5,8 @@ mod forward;
 mod geometry;
 mod pack;
 mod winograd;
+mod winograd_4x4;
+mod winograd_4x4_weight;
 mod winograd_weight;
 
 use burn::backend::flex::FlexTensor;

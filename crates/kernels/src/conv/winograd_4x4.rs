@@ -1,0 +1,417 @@
+//! 3x3 convolutions with stride and padding one by minimal filtering of larger blocks.
+//!
+//! As [`super::winograd`], with blocks of 4x4 results from 6x6 inputs: 36 products in place of 144.
+//! (A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section
+//! 4.2, `F(4x4, 3x3)`.) Filters are interpolated at 0, infinity, and the two pairs `+-a`, `+-b`
+//! with `a^2 = 1/2` and `b^2 = 2`, which leaves half the rounding error of the usual +-1 and +-2
+//! and a fifth of their largest one: about 1e-6 of the largest result, a few times that of the
+//! direct sum. (B. Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
+//! Convolution for Deep Neural Networks", TOMS 2020.)
+//!
+//! A vector's lanes are neighbouring blocks, in whole rows of blocks and across images. A NaN or an
+//! infinity in the input reaches all sixteen results of each block that reads it.
+
+use super::geometry::Geometry;
+use crate::cpu::InstructionSet;
+use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
+use crate::parallel;
+use crate::simd::{Simd, for_every_set};
+use crate::storage::{Output, Scratch, SharedMut, with_scratch};
+
+/// Places in a transformed block.
+pub(super) const PLACES: usize = 36;
+/// Results of a block in each direction.
+pub(super) const SIDE: usize = 4;
+/// Inputs of a block in each direction.
+pub(super) const READ: usize = 6;
+/// Blocks handled together at most: as many as a row of tiles of the matrix product has columns.
+const BLOCKS: usize = 64;
+/// Products held at a time (to stay in the cache).
+const HELD: usize = 128 * 1024;
+/// Spare numbers between places, so that they do not share lines of the cache.
+pub(super) const SPARE: usize = 16;
+/// The points `a` and `b`.
+pub(super) const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+pub(super) const B: f32 = std::f32::consts::SQRT_2;
+
+/// Whether this way is faster than the others, judged by one image alone, so that an image's
+/// result is the same in every batch.
+pub(crate) fn pays(g: &Geometry) -> bool {
+    let wide = g.channels * g.outputs > 96 * 96;
+    // Transformed weights are four times as many, which single blocks do not pay for.
+    fits(g) && g.channels >= 8 && g.outputs >= 8 && (!wide || g.width * g.height >= 4 * SIDE * SIDE)
+}
+
+/// Whether blocks and vectors divide the image.
+pub(super) fn fits(g: &Geometry) -> bool {
+    g.kernel_height == 3
+        && g.kernel_width == 3
+        && g.stride == 1
+        && g.padding == 1
+        && g.width.is_multiple_of(SIDE)
+        && g.height.is_multiple_of(SIDE)
+        && lanes(InstructionSet::current()).is_multiple_of(g.width / SIDE)
+}
+
+/// Where the blocks lie: rows of blocks are numbered through the batch.
+pub(super) struct Plan {
+    /// Blocks across an image.
+    pub(super) across: usize,
+    /// Rows of blocks in an image.
+    pub(super) down: usize,
+    /// Rows of blocks up to the last image.
+    pub(super) rows: usize,
+    /// Rows of blocks in a vector.
+    pub(super) rows_in_vector: usize,
+    /// Numbers in a vector.
+    pub(super) lanes: usize,
+    /// Vectors of a task.
+    pub(super) vectors: usize,
+}
+
+impl Plan {
+    pub(super) fn of(set: InstructionSet, g: &Geometry) -> Self {
+        let lanes = lanes(set);
+        let (across, down) = (g.width / SIDE, g.height / SIDE);
+        let rows = g.batch * down;
+        let all = (rows * across).div_ceil(lanes);
+        // Some tasks for every thread; which one computes a block does not change it.
+        let vectors = all.div_ceil(4).clamp(1, BLOCKS / lanes);
+        Self { across, down, rows, rows_in_vector: lanes / across, lanes, vectors }
+    }
+
+    fn tasks(&self) -> usize {
+        (self.rows * self.across).div_ceil(self.lanes).div_ceil(self.vectors)
+    }
+
+    /// Blocks of a task.
+    pub(super) fn blocks(&self) -> usize {
+        self.vectors * self.lanes
+    }
+}
+
+/// The forward pass; `weight` is `[outputs, channels, 3, 3]`.
+pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let set = InstructionSet::current();
+    assert_eq!(input.len(), g.batch * g.channels * g.height * g.width);
+    assert_eq!(weight.len(), g.outputs * g.channels * 9);
+    assert!(bias.is_none_or(|bias| bias.len() == g.outputs));
+    assert!(pays(g));
+    let plan = Plan::of(set, g);
+    let weights = transform_weights(g, weight);
+    let mut output = Output::new(g.batch * g.outputs * g.height * g.width);
+    let place = output.pointer();
+    let blocks = plan.blocks();
+    let held = (HELD / (PLACES * blocks)).clamp(1, g.outputs);
+    let (left_stride, right_stride) = (held * blocks + SPARE, g.channels * blocks + SPARE);
+    let operations = PLACES * 2 * g.channels * g.outputs * blocks;
+    parallel::for_each(plan.tasks(), operations, |task| {
+        let first = task * plan.vectors * plan.rows_in_vector;
+        with_scratch(Scratch::Transposed, PLACES * right_stride, |transformed| {
+            // SAFETY: there is room for the blocks of all channels at each place.
+            unsafe {
+                let to = transformed.as_mut_ptr();
+                transform_blocks(set, g, &plan, input, first, 0..g.channels, right_stride, to);
+            }
+            with_scratch(Scratch::Partial, PLACES * left_stride, |products| {
+                for start in (0..g.outputs).step_by(held) {
+                    let outputs = start..(start + held).min(g.outputs);
+                    for at in 0..PLACES {
+                        let product = Product {
+                            m: outputs.len(),
+                            n: blocks,
+                            k: g.channels,
+                            a: weights[(at * g.outputs + start) * g.channels..].as_ptr(),
+                            a_rows: LeftRows::Stride(g.channels),
+                            a_step: 1,
+                            b: transformed[at * right_stride..].as_ptr(),
+                            b_rows: RightRows::Stride(blocks),
+                            c: products[at * left_stride..].as_mut_ptr(),
+                            c_stride: blocks,
+                            start: Start::Zero,
+                        };
+                        // SAFETY: the slices have the sizes made above.
+                        unsafe { multiply(set, &product) };
+                    }
+                    // SAFETY: each task writes its own blocks.
+                    unsafe { finish_blocks(set, g, &plan, products, left_stride, first, outputs, bias, place) };
+                }
+            });
+        });
+    });
+    // SAFETY: the tasks cover all rows of blocks of all outputs.
+    unsafe { output.finish() }
+}
+
+/// `[36, outputs, channels]`: `G g G^T` for each kernel, sixteen channels at a time.
+fn transform_weights(g: &Geometry, weight: &[f32]) -> Vec<f32> {
+    const LANES: usize = 16;
+    type Lanes = [f32; LANES];
+    // G: the value of the filter at each point over the product of its distances from the others.
+    let line = |x: Lanes, y: Lanes, z: Lanes| -> [Lanes; READ] {
+        let near = |sign: f32| -> Lanes {
+            std::array::from_fn(|i| (x[i] + 0.5 * z[i] + sign * A * y[i]) * (-2.0 / 3.0))
+        };
+        let far = |sign: f32| -> Lanes {
+            std::array::from_fn(|i| (x[i] + 2.0 * z[i] + sign * B * y[i]) * (1.0 / 6.0))
+        };
+        [x, near(1.0), near(-1.0), far(1.0), far(-1.0), z]
+    };
+    let mut output = Output::new(PLACES * g.outputs * g.channels);
+    let place = output.pointer();
+    parallel::for_each(g.outputs, g.channels * 160, |o| {
+        for first in (0..g.channels).step_by(LANES) {
+            let count = LANES.min(g.channels - first);
+            let kernels = &weight[(o * g.channels + first) * 9..][..count * 9];
+            let mut taps = [[0.0; LANES]; 9];
+            for (lane, kernel) in kernels.chunks_exact(9).enumerate() {
+                for (tap, value) in taps.iter_mut().zip(kernel) {
+                    tap[lane] = *value;
+                }
+            }
+            let columns = [0, 1, 2].map(|x| line(taps[x], taps[x + 3], taps[x + 6]));
+            for i in 0..READ {
+                let [x, y, z] = columns.map(|column| column[i]);
+                for (j, values) in line(x, y, z).iter().enumerate() {
+                    let at = ((i * READ + j) * g.outputs + o) * g.channels + first;
+                    // SAFETY: each output's run of channels is written by its own call.
+                    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), place.at(at), count) };
+                }
+            }
+        }
+    });
+    // SAFETY: all places of all kernels were written.
+    unsafe { output.finish() }
+}
+
+for_every_set! {
+    /// Writes `B^T d B` of a task's blocks of some channels to `to[place][channel][block]`, places `place_stride`
+    /// apart; blocks in rows past the last one are zero.
+    ///
+    /// # Safety
+    /// `to` has room for the blocks of these channels at 36 places.
+    pub(super) unsafe fn transform_blocks(
+        g: &Geometry, plan: &Plan, input: &[f32], first_row: usize, channels: std::ops::Range<usize>,
+        place_stride: usize, to: *mut f32,
+    ) = transform_all
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn transform_all<S: Simd>(
+    g: &Geometry,
+    plan: &Plan,
+    input: &[f32],
+    first_row: usize,
+    channels: std::ops::Range<usize>,
+    place_stride: usize,
+    to: *mut f32,
+) {
+    // SAFETY (whole body): rows inside the image are read, and the caller made the room.
+    unsafe {
+        // Lanes whose block has a left (right) neighbour in its row.
+        let inner = ((1u64 << plan.across) - 2) as u32;
+        let mut has_left = 0u32;
+        for row in 0..plan.rows_in_vector {
+            has_left |= inner << (row * plan.across);
+        }
+        let has_right = has_left >> 1;
+        for v in 0..plan.vectors {
+            let row = first_row + v * plan.rows_in_vector;
+            for (place, c) in channels.clone().enumerate() {
+                let to = to.add(place * plan.blocks() + v * S::LANES);
+                let zero = S::splat(0.0);
+                let mut d = [[zero; SIDE]; READ];
+                for (i, d) in d.iter_mut().enumerate() {
+                    *d = phases::<S>(g, plan, input, row, c, i);
+                }
+                // Down, then across.
+                let mut rows = [[zero; SIDE]; READ];
+                for p in 0..SIDE {
+                    let column = filter::<S>([d[0][p], d[1][p], d[2][p], d[3][p], d[4][p], d[5][p]]);
+                    for (row, value) in rows.iter_mut().zip(column) {
+                        row[p] = value;
+                    }
+                }
+                for (i, [p0, p1, p2, p3]) in rows.into_iter().enumerate() {
+                    let before = S::keep(S::rotate_up(p3), has_left);
+                    let after = S::keep(S::rotate_down(p0), has_right);
+                    for (j, value) in filter::<S>([before, p0, p1, p2, p3, after]).into_iter().enumerate() {
+                        S::store(to.add((i * READ + j) * place_stride), value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Of each block in a vector of them, row `i` of what it reads without the outermost columns: one vector a column.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+unsafe fn phases<S: Simd>(
+    g: &Geometry,
+    plan: &Plan,
+    input: &[f32],
+    first_row: usize,
+    channel: usize,
+    i: usize,
+) -> [S::V; SIDE] {
+    // SAFETY (whole body): only rows inside the image are read.
+    unsafe {
+        let zero = S::splat(0.0);
+        let row_start = |row: usize| -> Option<*const f32> {
+            let y = (row % plan.down * SIDE + i).wrapping_sub(1);
+            let plane = row / plan.down * g.channels + channel;
+            (row < plan.rows && y < g.height).then(|| input.as_ptr().add((plane * g.height + y) * g.width))
+        };
+        let mut pieces = [zero; SIDE];
+        if g.width >= S::LANES {
+            let vectors = g.width / S::LANES;
+            for row in 0..plan.rows_in_vector {
+                if let Some(from) = row_start(first_row + row) {
+                    for k in 0..vectors {
+                        pieces[row * vectors + k] = S::load(from.add(k * S::LANES));
+                    }
+                }
+            }
+        } else {
+            let mut joined = [0.0f32; SIDE * 16];
+            for row in 0..plan.rows_in_vector {
+                if let Some(from) = row_start(first_row + row) {
+                    let to = joined.as_mut_ptr().add(row * g.width);
+                    std::ptr::copy_nonoverlapping(from, to, g.width);
+                }
+            }
+            for (k, piece) in pieces.iter_mut().enumerate() {
+                *piece = S::load(joined.as_ptr().add(k * S::LANES));
+            }
+        }
+        let (even, odd) = S::deinterleave(pieces[0], pieces[1]);
+        let (next_even, next_odd) = S::deinterleave(pieces[2], pieces[3]);
+        let (p0, p2) = S::deinterleave(even, next_even);
+        let (p1, p3) = S::deinterleave(odd, next_odd);
+        [p0, p1, p2, p3]
+    }
+}
+
+/// `B^T d`.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+unsafe fn filter<S: Simd>(d: [S::V; READ]) -> [S::V; READ] {
+    // SAFETY: by the caller.
+    unsafe {
+        let (a2, b2) = (S::splat(-A * A), S::splat(-2.0));
+        let middle = S::splat(-2.5);
+        let (even_a, odd_a) = (S::mul_add(b2, d[2], d[4]), S::mul_add(b2, d[1], d[3]));
+        let (even_b, odd_b) = (S::mul_add(a2, d[2], d[4]), S::mul_add(a2, d[1], d[3]));
+        [
+            S::mul_add(middle, d[2], S::add(d[0], d[4])),
+            S::mul_add(S::splat(A), odd_a, even_a),
+            S::mul_add(S::splat(-A), odd_a, even_a),
+            S::mul_add(S::splat(B), odd_b, even_b),
+            S::mul_add(S::splat(-B), odd_b, even_b),
+            S::mul_add(middle, d[3], S::add(d[1], d[5])),
+        ]
+    }
+}
+
+/// `A^T m`.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+unsafe fn collect<S: Simd>(m: [S::V; READ]) -> [S::V; SIDE] {
+    // SAFETY: by the caller.
+    unsafe {
+        let (sum_a, gap_a) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        let (sum_b, gap_b) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+        [
+            S::add(S::add(m[0], sum_a), sum_b),
+            S::mul_add(S::splat(B), gap_b, S::mul(S::splat(A), gap_a)),
+            S::mul_add(S::splat(2.0), sum_b, S::mul(S::splat(A * A), sum_a)),
+            S::mul_add(S::splat(2.0 * B), gap_b, S::mul_add(S::splat(0.5 * A), gap_a, m[5])),
+        ]
+    }
+}
+
+for_every_set! {
+    /// Writes the results of a task's blocks for some outputs.
+    ///
+    /// # Safety
+    /// `products` holds the blocks of those outputs for 36 places, `place_stride` apart; `to` is the whole result, of
+    /// which nobody else writes these blocks.
+    unsafe fn finish_blocks(
+        g: &Geometry, plan: &Plan, products: &[f32], place_stride: usize, first_row: usize,
+        outputs: std::ops::Range<usize>, bias: Option<&[f32]>, to: SharedMut,
+    ) = finish_all
+}
+
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn finish_all<S: Simd>(
+    g: &Geometry,
+    plan: &Plan,
+    products: &[f32],
+    place_stride: usize,
+    first_row: usize,
+    outputs: std::ops::Range<usize>,
+    bias: Option<&[f32]>,
+    to: SharedMut,
+) {
+    // SAFETY (whole body): rows of the image are written, and reads are the caller's.
+    unsafe {
+        let zero = S::splat(0.0);
+        for v in 0..plan.vectors {
+            let row = first_row + v * plan.rows_in_vector;
+            for (held, o) in outputs.clone().enumerate() {
+                let from = products.as_ptr().add(held * plan.blocks() + v * S::LANES);
+                let bias = S::splat(bias.map_or(0.0, |bias| bias[o]));
+                let mut half = [[zero; READ]; SIDE];
+                for j in 0..READ {
+                    let m: [S::V; READ] =
+                        std::array::from_fn(|i| S::load(from.add((i * READ + j) * place_stride)));
+                    for (half, value) in half.iter_mut().zip(collect::<S>(m)) {
+                        half[j] = value;
+                    }
+                }
+                for (q, half) in half.into_iter().enumerate() {
+                    let [p0, p1, p2, p3] = collect::<S>(half);
+                    let (even, next_even) = S::interleave(S::add(p0, bias), S::add(p2, bias));
+                    let (odd, next_odd) = S::interleave(S::add(p1, bias), S::add(p3, bias));
+                    let (first, second) = S::interleave(even, odd);
+                    let (third, fourth) = S::interleave(next_even, next_odd);
+                    let pieces = [first, second, third, fourth];
+                    let row_start = |row: usize| -> Option<*mut f32> {
+                        let plane = row / plan.down * g.outputs + o;
+                        let y = row % plan.down * SIDE + q;
+                        (row < plan.rows).then(|| to.at((plane * g.height + y) * g.width))
+                    };
+                    if g.width >= S::LANES {
+                        let vectors = g.width / S::LANES;
+                        for r in 0..plan.rows_in_vector {
+                            if let Some(to) = row_start(row + r) {
+                                for k in 0..vectors {
+                                    S::store(to.add(k * S::LANES), pieces[r * vectors + k]);
+                                }
+                            }
+                        }
+                    } else {
+                        let mut joined = [0.0f32; SIDE * 16];
+                        for (k, piece) in pieces.into_iter().enumerate() {
+                            S::store(joined.as_mut_ptr().add(k * S::LANES), piece);
+                        }
+                        for r in 0..plan.rows_in_vector {
+                            if let Some(to) = row_start(row + r) {
+                                std::ptr::copy_nonoverlapping(joined.as_ptr().add(r * g.width), to, g.width);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
