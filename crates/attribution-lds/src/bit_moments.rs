@@ -65,7 +65,11 @@ impl Columns {
                     match rows {
                         None => masked.copy_from_slice(own),
                         Some(rows) => {
-                            masked.iter_mut().zip(own).zip(rows).for_each(|((to, own), rows)| *to = own & rows);
+                            masked
+                                .iter_mut()
+                                .zip(own)
+                                .zip(rows)
+                                .for_each(|((to, own), rows)| *to = own & rows);
                         }
                     }
                     let others = &self.bits[..(column + 1) * words];

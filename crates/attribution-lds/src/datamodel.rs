@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::{Attribution, Diagnostics};
 use crate::banzhaf::{CenteredRegression, regression_diagnostics};
 use crate::bootstrap::resample_intervals;
+use crate::factor::Factor;
 use crate::interval::check_level;
 use crate::lasso::subset_regression;
-use crate::factor::Factor;
 use crate::least_squares::to_nalgebra;
 use crate::{AttributionError, Bootstrap, Estimator, UtilityRow, UtilityTable};
 

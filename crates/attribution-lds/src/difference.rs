@@ -37,7 +37,8 @@ pub fn lds_difference(
     let ranked = [&one, &two].map(|predictions| tests.ranked(predictions));
     let (intervals, _) = resample_intervals(settings.bootstrap, settings.level, 1, |resample| {
         let counts = resample.counts(tests.coalitions());
-        let pairs = tests.resampled(&ranked[0], &counts)?.into_iter().zip(tests.resampled(&ranked[1], &counts)?);
+        let pairs =
+            tests.resampled(&ranked[0], &counts)?.into_iter().zip(tests.resampled(&ranked[1], &counts)?);
         Some(vec![mean(&pairs.map(|(one, two)| 100.0 * (one - two)).collect::<Vec<_>>())])
     });
     let difference = mean(&tests.scores(&one)?) - mean(&tests.scores(&two)?);

@@ -32,7 +32,8 @@ impl Factor {
         Arch::new().dispatch(Factorize { n, lower: &mut lower })?;
         let factor = Factor { n, lower };
         let pivots = (0..n).map(|row| factor.lower[row * n + row].powi(2));
-        let (least, most) = pivots.fold((f64::INFINITY, 0.0f64), |(least, most), pivot| (least.min(pivot), most.max(pivot)));
+        let (least, most) =
+            pivots.fold((f64::INFINITY, 0.0f64), |(least, most), pivot| (least.min(pivot), most.max(pivot)));
         (least > RANK_TOLERANCE * most).then_some(factor)
     }
 
@@ -240,7 +241,8 @@ impl WithSimd for MultiplyBlocks<'_> {
                     for (row, sums) in sums.iter().enumerate().take(into.len() / n - i) {
                         let end = n.min(start + COLUMNS / 2);
                         if start < end {
-                            into[(i + row) * n + start..(i + row) * n + end].copy_from_slice(&sums[..end - start]);
+                            into[(i + row) * n + start..(i + row) * n + end]
+                                .copy_from_slice(&sums[..end - start]);
                         }
                     }
                 }
@@ -254,7 +256,8 @@ mod tests {
     use super::*;
 
     fn positive_definite(n: usize) -> Array2<f64> {
-        let root = Array2::from_shape_fn((n + 3, n), |(row, column)| ((row * 37 + column * 101) as f64).sin());
+        let root =
+            Array2::from_shape_fn((n + 3, n), |(row, column)| ((row * 37 + column * 101) as f64).sin());
         root.t().dot(&root) + Array2::<f64>::eye(n) * 0.1
     }
 

@@ -64,7 +64,8 @@ impl Design {
             let columns = Columns::of(&transposed);
             (transposed, columns)
         });
-        let products: Vec<f64> = weights.iter().zip(targets).map(|(weight, target)| weight * target).collect();
+        let products: Vec<f64> =
+            weights.iter().zip(targets).map(|(weight, target)| weight * target).collect();
         let cross = Array1::from(transposed.times(&products));
         let times = |weight: &f64| {
             let whole = weight.fract() == 0.0 && (0.0..=f64::from(MOST_TIMES)).contains(weight);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::attribution::{Attribution, Diagnostics};
 use crate::bootstrap::{Resample, resample_intervals};
-use crate::interval::{check_level, student_factor};
 use crate::factor::Factor;
+use crate::interval::{check_level, student_factor};
 use crate::least_squares::{invert, paired_variances, sandwich_variances_of_bits};
 use crate::moments::{Design, Moments};
 use crate::observations::variance;
@@ -333,7 +333,8 @@ impl<'a> Problem<'a> {
             return self.distinct;
         }
         // A pair by the lesser of its two coalitions.
-        let least = |pair: &std::ops::Range<usize>| self.rows[pair.clone()].iter().map(|row| row.coalition()).min();
+        let least =
+            |pair: &std::ops::Range<usize>| self.rows[pair.clone()].iter().map(|row| row.coalition()).min();
         distinct(pairs(&self.rows).iter().filter_map(least))
     }
 

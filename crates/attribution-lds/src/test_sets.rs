@@ -88,7 +88,8 @@ impl<'a> TestSets<'a> {
             RankOrder::of(&set.iter().map(|&(coalition, _)| predictions[coalition]).collect::<Vec<_>>())
         };
         let like = |set: &Vec<(usize, f64)>| {
-            let same = |other: &Vec<(usize, f64)>| set.iter().map(|row| row.0).eq(other.iter().map(|row| row.0));
+            let same =
+                |other: &Vec<(usize, f64)>| set.iter().map(|row| row.0).eq(other.iter().map(|row| row.0));
             self.sets.iter().position(same).unwrap_or_default()
         };
         RankedPredictions {

@@ -55,6 +55,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn rotate_down(a: Self::V) -> Self::V;
     /// `a` in the lanes whose bit in `lanes` is set, zero in the others.
     unsafe fn keep(a: Self::V, lanes: u32) -> Self::V;
+    /// Of two vectors that nowhere both have bits set, both.
+    unsafe fn or(a: Self::V, b: Self::V) -> Self::V;
 }
 
 /// `e^x`, with a relative error below 2e-7: `x = n ln 2 + r`, then a polynomial in `r`
@@ -246,6 +248,10 @@ impl Simd for Portable {
     unsafe fn keep(a: Self::V, lanes: u32) -> Self::V {
         std::array::from_fn(|lane| if lanes >> lane & 1 == 1 { a[lane] } else { 0.0 })
     }
+    #[inline(always)]
+    unsafe fn or(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| f32::from_bits(a[lane].to_bits() | b[lane].to_bits()))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -395,6 +401,10 @@ mod x86 {
                 _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, own)))
             }
         }
+        #[inline(always)]
+        unsafe fn or(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { _mm256_or_ps(a, b) }
+        }
     }
 
     /// AVX-512 F.
@@ -513,6 +523,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn keep(a: Self::V, lanes: u32) -> Self::V {
             unsafe { _mm512_maskz_mov_ps(lanes as __mmask16, a) }
+        }
+        #[inline(always)]
+        unsafe fn or(a: Self::V, b: Self::V) -> Self::V {
+            unsafe {
+                let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+                _mm512_castsi512_ps(_mm512_or_si512(a, b))
+            }
         }
     }
 }

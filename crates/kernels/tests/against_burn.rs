@@ -221,9 +221,16 @@ fn convolutions_in_large_blocks() {
     let base =
         Conv { batch: 1, channels: 16, outputs: 16, height: 16, width: 16, kernel: 3, stride: 1, padding: 1 };
     on_every_set(|| {
-        for (batch, height, width) in
-            [(101, 4, 4), (26, 8, 8), (3, 32, 32), (9, 12, 16), (1, 64, 64), (2, 4, 64), (7, 4, 16), (1, 8, 8)]
-        {
+        for (batch, height, width) in [
+            (101, 4, 4),
+            (26, 8, 8),
+            (3, 32, 32),
+            (9, 12, 16),
+            (1, 64, 64),
+            (2, 4, 64),
+            (7, 4, 16),
+            (1, 8, 8),
+        ] {
             for (channels, outputs) in [(8, 13), (16, 16), (45, 33)] {
                 if channels == 16 || batch * height * width < 2000 {
                     check_conv(Conv { batch, channels, outputs, height, width, ..base });

@@ -91,6 +91,26 @@ unsafe fn copy<S: Simd>(copies: &ShiftedCopies, image: &[f32], into: *mut f32) {
                                 S::store(to.add(x), S::load_range(from.wrapping_add(x), first, end));
                                 x += S::LANES;
                             }
+                        } else if step == 2 {
+                            let mut x = 0;
+                            while x < copies.columns {
+                                // Numbers `2 x..2 x + 2 LANES` from the left edge, those at even places.
+                                let lane = |at: isize| {
+                                    let at = 2 * (at - x as isize);
+                                    at.clamp(0, 2 * S::LANES as isize) as usize
+                                };
+                                let (first, end) = (lane(first), lane(end).max(1) - 1);
+                                let from = from.wrapping_add(2 * x);
+                                let end = end.max(first);
+                                let (low, high) =
+                                    (S::LANES.min(end), S::LANES.max(first).min(end.max(S::LANES)));
+                                let low = S::load_range(from, first.min(low), low);
+                                let from = from.wrapping_add(S::LANES);
+                                let high = S::load_range(from, high - S::LANES, end.max(S::LANES) - S::LANES);
+                                let (even, _) = S::deinterleave(low, high);
+                                S::store(to.add(x), even);
+                                x += S::LANES;
+                            }
                         } else {
                             for x in 0..copies.columns as isize {
                                 let inside = first <= x && x < end;

@@ -134,7 +134,9 @@ pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<
                         unsafe { multiply(set, &product) };
                     }
                     // SAFETY: each task writes its own blocks.
-                    unsafe { finish_blocks(set, g, &plan, products, left_stride, first, outputs, bias, place) };
+                    unsafe {
+                        finish_blocks(set, g, &plan, products, left_stride, first, outputs, bias, place)
+                    };
                 }
             });
         });
@@ -209,83 +211,130 @@ unsafe fn transform_all<S: Simd>(
 ) {
     // SAFETY (whole body): rows inside the image are read, and the caller made the room.
     unsafe {
+        let rows = Rows::of(g, plan, first_row, g.channels);
         // Lanes whose block has a left (right) neighbour in its row.
         let inner = ((1u64 << plan.across) - 2) as u32;
         let mut has_left = 0u32;
         for row in 0..plan.rows_in_vector {
             has_left |= inner << (row * plan.across);
         }
-        let has_right = has_left >> 1;
-        for v in 0..plan.vectors {
-            let row = first_row + v * plan.rows_in_vector;
-            for (place, c) in channels.clone().enumerate() {
+        for (place, c) in channels.enumerate() {
+            let plane = input.as_ptr().wrapping_add(c * g.height * g.width);
+            for v in 0..plan.vectors {
                 let to = to.add(place * plan.blocks() + v * S::LANES);
-                let zero = S::splat(0.0);
-                let mut d = [[zero; SIDE]; READ];
-                for (i, d) in d.iter_mut().enumerate() {
-                    *d = phases::<S>(g, plan, input, row, c, i);
-                }
-                // Down, then across.
-                let mut rows = [[zero; SIDE]; READ];
-                for p in 0..SIDE {
-                    let column = filter::<S>([d[0][p], d[1][p], d[2][p], d[3][p], d[4][p], d[5][p]]);
-                    for (row, value) in rows.iter_mut().zip(column) {
-                        row[p] = value;
-                    }
-                }
-                for (i, [p0, p1, p2, p3]) in rows.into_iter().enumerate() {
-                    let before = S::keep(S::rotate_up(p3), has_left);
-                    let after = S::keep(S::rotate_down(p0), has_right);
-                    for (j, value) in filter::<S>([before, p0, p1, p2, p3, after]).into_iter().enumerate() {
-                        S::store(to.add((i * READ + j) * place_stride), value);
-                    }
+                let rows = &rows.0[v * plan.rows_in_vector..][..plan.rows_in_vector];
+                match g.width / S::LANES {
+                    0 => transform_vector::<S, 0>(g, plane, rows, has_left, place_stride, to),
+                    1 => transform_vector::<S, 1>(g, plane, rows, has_left, place_stride, to),
+                    2 => transform_vector::<S, 2>(g, plane, rows, has_left, place_stride, to),
+                    _ => transform_vector::<S, 4>(g, plane, rows, has_left, place_stride, to),
                 }
             }
         }
     }
 }
 
+/// A row of blocks.
+#[derive(Clone, Copy)]
+struct Row {
+    /// Where its first row of pixels starts in the first channel of its image.
+    start: usize,
+    /// Its first row of pixels; the image's height if there is no such row of blocks.
+    y: usize,
+}
+
+/// The rows of blocks of a task.
+struct Rows([Row; BLOCKS]);
+
+impl Rows {
+    /// Of images of `channels` planes.
+    fn of(g: &Geometry, plan: &Plan, first_row: usize, channels: usize) -> Self {
+        Self(std::array::from_fn(|i| {
+            let row = first_row + i;
+            let (n, y) = (row / plan.down, row % plan.down * SIDE);
+            let start = (n * channels * g.height + y) * g.width;
+            Row { start, y: if row < plan.rows { y } else { g.height } }
+        }))
+    }
+}
+
+/// Transforms the blocks of one vector in one channel. `VECTORS` of them make a row of pixels, or one holds a few rows if it
+/// is 0.
+///
+/// # Safety
+/// As `transform_blocks`; `plane` is the channel in the first image.
+#[inline(always)]
+unsafe fn transform_vector<S: Simd, const VECTORS: usize>(
+    g: &Geometry,
+    plane: *const f32,
+    rows: &[Row],
+    has_left: u32,
+    place_stride: usize,
+    to: *mut f32,
+) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        let zero = S::splat(0.0);
+        let mut d = [[zero; SIDE]; READ];
+        for (i, d) in d.iter_mut().enumerate() {
+            *d = phases::<S, VECTORS>(g, plane, rows, i);
+        }
+        // Down, then across.
+        let mut filtered = [[zero; SIDE]; READ];
+        for p in 0..SIDE {
+            let column = filter::<S>([d[0][p], d[1][p], d[2][p], d[3][p], d[4][p], d[5][p]]);
+            for (row, value) in filtered.iter_mut().zip(column) {
+                row[p] = value;
+            }
+        }
+        for (i, [p0, p1, p2, p3]) in filtered.into_iter().enumerate() {
+            let before = S::keep(S::rotate_up(p3), has_left);
+            let after = S::keep(S::rotate_down(p0), has_left >> 1);
+            for (j, value) in filter::<S>([before, p0, p1, p2, p3, after]).into_iter().enumerate() {
+                S::store(to.add((i * READ + j) * place_stride), value);
+            }
+        }
+    }
+}
+
+/// What lies outside the image.
+static ZEROS: [f32; BLOCKS] = [0.0; BLOCKS];
+
+/// Row `i` of the pixels that a row of blocks reads.
+#[inline(always)]
+fn row_start(g: &Geometry, plane: *const f32, row: &Row, i: usize) -> *const f32 {
+    let inside = (row.y + i).wrapping_sub(1) < g.height && row.y < g.height;
+    let start = plane.wrapping_add(row.start + i * g.width).wrapping_sub(g.width);
+    if inside { start } else { ZEROS.as_ptr() }
+}
+
 /// Of each block in a vector of them, row `i` of what it reads without the outermost columns: one vector a column.
 ///
 /// # Safety
-/// As the methods of `S`.
+/// As `transform_vector`.
 #[inline(always)]
-unsafe fn phases<S: Simd>(
+unsafe fn phases<S: Simd, const VECTORS: usize>(
     g: &Geometry,
-    plan: &Plan,
-    input: &[f32],
-    first_row: usize,
-    channel: usize,
+    plane: *const f32,
+    rows: &[Row],
     i: usize,
 ) -> [S::V; SIDE] {
     // SAFETY (whole body): only rows inside the image are read.
     unsafe {
-        let zero = S::splat(0.0);
-        let row_start = |row: usize| -> Option<*const f32> {
-            let y = (row % plan.down * SIDE + i).wrapping_sub(1);
-            let plane = row / plan.down * g.channels + channel;
-            (row < plan.rows && y < g.height).then(|| input.as_ptr().add((plane * g.height + y) * g.width))
-        };
-        let mut pieces = [zero; SIDE];
-        if g.width >= S::LANES {
-            let vectors = g.width / S::LANES;
-            for row in 0..plan.rows_in_vector {
-                if let Some(from) = row_start(first_row + row) {
-                    for k in 0..vectors {
-                        pieces[row * vectors + k] = S::load(from.add(k * S::LANES));
-                    }
+        // Loops, as closures would be compiled without the features of `S`.
+        let mut pieces = [S::splat(0.0); SIDE];
+        for (k, piece) in pieces.iter_mut().enumerate() {
+            if VECTORS > 0 {
+                let from = row_start(g, plane, rows.get_unchecked(k / VECTORS.max(1)), i);
+                *piece = S::load(from.add(k % VECTORS.max(1) * S::LANES));
+            } else {
+                let count = S::LANES / g.width;
+                for (place, row) in rows.get_unchecked(k * count..(k + 1) * count).iter().enumerate() {
+                    let first = place * g.width;
+                    let from = row_start(g, plane, row, i).wrapping_sub(first);
+                    let part = S::load_range(from, first, first + g.width);
+                    *piece = if place == 0 { part } else { S::or(*piece, part) };
                 }
-            }
-        } else {
-            let mut joined = [0.0f32; SIDE * 16];
-            for row in 0..plan.rows_in_vector {
-                if let Some(from) = row_start(first_row + row) {
-                    let to = joined.as_mut_ptr().add(row * g.width);
-                    std::ptr::copy_nonoverlapping(from, to, g.width);
-                }
-            }
-            for (k, piece) in pieces.iter_mut().enumerate() {
-                *piece = S::load(joined.as_ptr().add(k * S::LANES));
             }
         }
         let (even, odd) = S::deinterleave(pieces[0], pieces[1]);
@@ -364,49 +413,76 @@ unsafe fn finish_all<S: Simd>(
 ) {
     // SAFETY (whole body): rows of the image are written, and reads are the caller's.
     unsafe {
-        let zero = S::splat(0.0);
-        for v in 0..plan.vectors {
-            let row = first_row + v * plan.rows_in_vector;
-            for (held, o) in outputs.clone().enumerate() {
+        let rows = Rows::of(g, plan, first_row, g.outputs);
+        for (held, o) in outputs.enumerate() {
+            let plane = SharedMut(to.0.wrapping_add(o * g.height * g.width));
+            let bias = S::splat(bias.map_or(0.0, |bias| bias[o]));
+            for v in 0..plan.vectors {
                 let from = products.as_ptr().add(held * plan.blocks() + v * S::LANES);
-                let bias = S::splat(bias.map_or(0.0, |bias| bias[o]));
-                let mut half = [[zero; READ]; SIDE];
-                for j in 0..READ {
-                    let m: [S::V; READ] =
-                        std::array::from_fn(|i| S::load(from.add((i * READ + j) * place_stride)));
-                    for (half, value) in half.iter_mut().zip(collect::<S>(m)) {
-                        half[j] = value;
-                    }
+                let rows = &rows.0[v * plan.rows_in_vector..][..plan.rows_in_vector];
+                match g.width / S::LANES {
+                    0 => finish_vector::<S, 0>(g, from, place_stride, rows, bias, plane),
+                    1 => finish_vector::<S, 1>(g, from, place_stride, rows, bias, plane),
+                    2 => finish_vector::<S, 2>(g, from, place_stride, rows, bias, plane),
+                    _ => finish_vector::<S, 4>(g, from, place_stride, rows, bias, plane),
                 }
-                for (q, half) in half.into_iter().enumerate() {
-                    let [p0, p1, p2, p3] = collect::<S>(half);
-                    let (even, next_even) = S::interleave(S::add(p0, bias), S::add(p2, bias));
-                    let (odd, next_odd) = S::interleave(S::add(p1, bias), S::add(p3, bias));
-                    let (first, second) = S::interleave(even, odd);
-                    let (third, fourth) = S::interleave(next_even, next_odd);
-                    let pieces = [first, second, third, fourth];
-                    let row_start = |row: usize| -> Option<*mut f32> {
-                        let plane = row / plan.down * g.outputs + o;
-                        let y = row % plan.down * SIDE + q;
-                        (row < plan.rows).then(|| to.at((plane * g.height + y) * g.width))
-                    };
-                    if g.width >= S::LANES {
-                        let vectors = g.width / S::LANES;
-                        for r in 0..plan.rows_in_vector {
-                            if let Some(to) = row_start(row + r) {
-                                for k in 0..vectors {
-                                    S::store(to.add(k * S::LANES), pieces[r * vectors + k]);
-                                }
-                            }
-                        }
-                    } else {
-                        let mut joined = [0.0f32; SIDE * 16];
-                        for (k, piece) in pieces.into_iter().enumerate() {
-                            S::store(joined.as_mut_ptr().add(k * S::LANES), piece);
-                        }
-                        for r in 0..plan.rows_in_vector {
-                            if let Some(to) = row_start(row + r) {
-                                std::ptr::copy_nonoverlapping(joined.as_ptr().add(r * g.width), to, g.width);
+            }
+        }
+    }
+}
+
+/// The results of the blocks of one vector in one output; `VECTORS` as in `transform_vector`.
+///
+/// # Safety
+/// As `finish_blocks`; `plane` is the output in the first image.
+#[inline(always)]
+unsafe fn finish_vector<S: Simd, const VECTORS: usize>(
+    g: &Geometry,
+    from: *const f32,
+    place_stride: usize,
+    rows: &[Row],
+    bias: S::V,
+    plane: SharedMut,
+) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        let mut half = [[S::splat(0.0); READ]; SIDE];
+        for j in 0..READ {
+            let mut m = [S::splat(0.0); READ];
+            for (i, m) in m.iter_mut().enumerate() {
+                *m = S::load(from.add((i * READ + j) * place_stride));
+            }
+            for (half, value) in half.iter_mut().zip(collect::<S>(m)) {
+                half[j] = value;
+            }
+        }
+        for (q, half) in half.into_iter().enumerate() {
+            let [p0, p1, p2, p3] = collect::<S>(half);
+            let (even, next_even) = S::interleave(S::add(p0, bias), S::add(p2, bias));
+            let (odd, next_odd) = S::interleave(S::add(p1, bias), S::add(p3, bias));
+            let (first, second) = S::interleave(even, odd);
+            let (third, fourth) = S::interleave(next_even, next_odd);
+            for (k, piece) in [first, second, third, fourth].into_iter().enumerate() {
+                if VECTORS > 0 {
+                    let row = rows.get_unchecked(k / VECTORS.max(1));
+                    if row.y < g.height {
+                        let to = plane.0.add(row.start + q * g.width);
+                        S::store(to.add(k % VECTORS.max(1) * S::LANES), piece);
+                    }
+                } else {
+                    let count = S::LANES / g.width;
+                    let mut joined = [0.0f32; 16];
+                    S::store(joined.as_mut_ptr(), piece);
+                    for (place, row) in rows.get_unchecked(k * count..(k + 1) * count).iter().enumerate() {
+                        if row.y < g.height {
+                            let to = plane.0.add(row.start + q * g.width);
+                            let from = joined.as_ptr().add(place * g.width);
+                            // Four or eight numbers.
+                            to.cast::<[f32; 4]>().write_unaligned(from.cast::<[f32; 4]>().read_unaligned());
+                            if g.width == 8 {
+                                let (to, from) = (to.add(4), from.add(4));
+                                to.cast::<[f32; 4]>()
+                                    .write_unaligned(from.cast::<[f32; 4]>().read_unaligned());
                             }
                         }
                     }

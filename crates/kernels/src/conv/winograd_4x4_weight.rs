@@ -126,8 +126,10 @@ unsafe fn spread_blocks<S: Simd>(
                 let zero = S::splat(0.0);
                 let mut rows = [[zero; SIDE]; READ];
                 for p in 0..SIDE {
-                    let y: [S::V; SIDE] =
-                        std::array::from_fn(|q| S::load(from.add((q * width + p) * padded)));
+                    let mut y = [zero; SIDE];
+                    for (q, y) in y.iter_mut().enumerate() {
+                        *y = S::load(from.add((q * width + p) * padded));
+                    }
                     for (row, value) in rows.iter_mut().zip(evaluate::<S>(y)) {
                         row[p] = value;
                     }
