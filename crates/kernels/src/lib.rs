@@ -45,7 +45,7 @@ pub use concat::concat_channels;
 pub use conv::conv2d;
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};
 pub use linear::linear;
-pub use norm::group_norm;
+pub use norm::{group_norm, group_norm_shifted};
 pub use shift::add_per_channel;
 pub use silu::silu;
 pub use upsample::upsample_nearest_2x;

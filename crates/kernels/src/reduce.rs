@@ -1,11 +1,37 @@
-//! Sums in a fixed order.
+//! Sums in a fixed order, the same bits on every instruction set.
+
+use crate::cpu::InstructionSet;
+use crate::simd::{Simd, for_every_set};
 
 /// Partial sums kept side by side; their number fixes the order of additions.
 const LANES: usize = 16;
 
 /// The sum of `values`: sixteen interleaved partial sums, then those pairwise.
-#[inline(always)]
 pub(crate) fn sum(values: &[f32]) -> f32 {
+    // SAFETY: the set in use is available.
+    unsafe { sum_on(InstructionSet::current(), values) }
+}
+
+/// The sum of the squares of `values`, in the same order as [`sum`].
+pub(crate) fn sum_of_squares(values: &[f32]) -> f32 {
+    // SAFETY: as above.
+    unsafe { squares_on(InstructionSet::current(), values) }
+}
+
+for_every_set! {
+    /// # Safety
+    /// None but that the set is available.
+    unsafe fn sum_on(values: &[f32]) -> f32 = plain_sum
+}
+
+for_every_set! {
+    /// # Safety
+    /// As above.
+    unsafe fn squares_on(values: &[f32]) -> f32 = sum_squares
+}
+
+#[inline(always)]
+unsafe fn plain_sum<S: Simd>(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = values.chunks_exact(LANES);
     let rest = chunks.remainder();
@@ -20,9 +46,8 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
     pairwise(lanes)
 }
 
-/// The sum of the squares of `values`, in the same order as [`sum`].
 #[inline(always)]
-pub(crate) fn sum_of_squares(values: &[f32]) -> f32 {
+unsafe fn sum_squares<S: Simd>(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = values.chunks_exact(LANES);
     let rest = chunks.remainder();

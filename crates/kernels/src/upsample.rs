@@ -3,9 +3,11 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
+use crate::cpu::InstructionSet;
 use crate::dispatch::{Operation, apply};
 use crate::flex::{tensor, values};
 use crate::parallel;
+use crate::simd::{Simd, each_vector, for_every_set, load, store};
 use crate::storage::Output;
 
 /// Nearest-neighbour upsampling by two: `y[n, c, i, j] = x[n, c, i / 2, j / 2]`, from
@@ -38,43 +40,93 @@ struct Double {
 
 impl Double {
     fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let set = InstructionSet::current();
         let plane = self.height * self.width;
         let mut output = Output::new(4 * x.len());
         let place = output.pointer();
         parallel::for_each(self.planes, 8 * plane, |p| {
-            // SAFETY: each plane is written by its own call, before anything reads it.
-            let to = unsafe { place.slice(4 * p * plane, 4 * plane) };
-            let rows = x[p * plane..][..plane].chunks_exact(self.width);
-            for (row, to) in rows.zip(to.chunks_exact_mut(4 * self.width)) {
-                let (upper, lower) = to.split_at_mut(2 * self.width);
-                for (value, pair) in row.iter().zip(upper.chunks_exact_mut(2)) {
-                    pair.fill(*value);
-                }
-                lower.copy_from_slice(upper);
-            }
+            // SAFETY: each plane is written by its own call.
+            unsafe { double_plane(set, self.width, &x[p * plane..][..plane], place.at(4 * p * plane)) };
         });
         // SAFETY: all planes were written.
         unsafe { output.finish() }
     }
 
     fn backward(&self, gradient: &[f32]) -> Vec<f32> {
+        let set = InstructionSet::current();
         let plane = self.height * self.width;
         let mut output = Output::new(gradient.len() / 4);
         let place = output.pointer();
         parallel::for_each(self.planes, 8 * plane, |p| {
-            // SAFETY: each plane is written by its own call, before anything reads it.
-            let to = unsafe { place.slice(p * plane, plane) };
-            let rows = gradient[4 * p * plane..][..4 * plane].chunks_exact(4 * self.width);
-            for (row, to) in rows.zip(to.chunks_exact_mut(self.width)) {
-                let (upper, lower) = row.split_at(2 * self.width);
-                let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-                for ((upper, lower), to) in pairs.zip(to) {
-                    *to = (upper[0] + lower[0]) + (upper[1] + lower[1]);
-                }
-            }
+            let gradient = &gradient[4 * p * plane..][..4 * plane];
+            // SAFETY: each plane is written by its own call.
+            unsafe { halve_plane(set, self.width, gradient, place.at(p * plane)) };
         });
         // SAFETY: all planes were written.
         unsafe { output.finish() }
+    }
+}
+
+for_every_set! {
+    /// Writes each number of a plane four times.
+    ///
+    /// # Safety
+    /// `x` holds whole rows, and `to` has room for four times as many numbers.
+    unsafe fn double_plane(width: usize, x: &[f32], to: *mut f32) = double
+}
+
+for_every_set! {
+    /// Adds up blocks of 2x2.
+    ///
+    /// # Safety
+    /// `gradient` holds pairs of rows of `2 width`, and `to` has room for a quarter as many numbers.
+    unsafe fn halve_plane(width: usize, gradient: &[f32], to: *mut f32) = halve
+}
+
+#[inline(always)]
+unsafe fn double<S: Simd>(width: usize, x: &[f32], to: *mut f32) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        for (y, row) in x.chunks_exact(width).enumerate() {
+            let to = to.add(4 * y * width);
+            each_vector!(S, width, |at, count| {
+                let value = load::<S>(row.as_ptr().add(at), count);
+                let (low, high) = S::interleave(value, value);
+                let first = (2 * count).min(S::LANES);
+                for to in [to.add(2 * at), to.add(2 * width + 2 * at)] {
+                    store::<S>(to, low, first);
+                    if 2 * count > S::LANES {
+                        store::<S>(to.add(S::LANES), high, 2 * count - S::LANES);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn halve<S: Simd>(width: usize, gradient: &[f32], to: *mut f32) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        for (y, rows) in gradient.chunks_exact(4 * width).enumerate() {
+            let to = to.add(y * width);
+            each_vector!(S, width, |at, count| {
+                let mut pairs = [(S::splat(0.0), S::splat(0.0)); 2];
+                for (row, pair) in pairs.iter_mut().enumerate() {
+                    let from = rows.as_ptr().add(row * 2 * width + 2 * at);
+                    let low = load::<S>(from, (2 * count).min(S::LANES));
+                    let high = if 2 * count > S::LANES {
+                        load::<S>(from.add(S::LANES), 2 * count - S::LANES)
+                    } else {
+                        S::splat(0.0)
+                    };
+                    *pair = S::deinterleave(low, high);
+                }
+                let [(upper, upper_odd), (lower, lower_odd)] = pairs;
+                let sum = S::add(S::add(upper, lower), S::add(upper_odd, lower_odd));
+                store::<S>(to.add(at), sum, count);
+            });
+        }
     }
 }
 

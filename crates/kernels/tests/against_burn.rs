@@ -63,6 +63,10 @@ macro_rules! pass {
         pass!(@gradients $all, $grads, $inputs, $a, $b);
         $all.push(vector($inputs.2.grad(&$grads).unwrap()));
     };
+    (@gradients $all:ident, $grads:ident, $inputs:ident, $a:expr, $b:expr, $c:expr, $d:expr) => {
+        pass!(@gradients $all, $grads, $inputs, $a, $b, $c);
+        $all.push(vector($inputs.3.grad(&$grads).unwrap()));
+    };
 }
 
 fn tensor_of<const D: usize>((shape, seed): ([usize; D], u64), device: &Device) -> Tensor<D> {
@@ -319,6 +323,38 @@ fn doubling_and_shifting() {
                 ([n, c], 2)
             );
             compare("shift", ours, expected);
+        }
+    });
+}
+
+#[test]
+fn normalisations_of_shifted_images() {
+    on_every_set(|| {
+        for [n, c, h, w, groups] in [[3, 16, 8, 8, 4], [2, 6, 3, 5, 3], [1, 45, 16, 16, 5], [64, 8, 4, 4, 8]]
+        {
+            type Inputs = (Tensor<4>, Tensor<2>, Tensor<1>, Tensor<1>);
+            let inputs = (([n, c, h, w], 1), ([n, c], 2), ([c], 3), ([c], 4));
+            let expected = pass!(
+                |(x, shift, gamma, beta): &Inputs| {
+                    let sum = x.clone() + shift.clone().reshape([n, c, 1, 1]);
+                    kernels::group_norm(sum, gamma.clone(), beta.clone(), groups, 1e-5, true)
+                },
+                inputs.0,
+                inputs.1,
+                inputs.2,
+                inputs.3
+            );
+            let ours = pass!(
+                |(x, shift, gamma, beta): &Inputs| {
+                    let (x, shift) = (x.clone(), shift.clone());
+                    kernels::group_norm_shifted(x, shift, gamma.clone(), beta.clone(), groups, 1e-5, true)
+                },
+                inputs.0,
+                inputs.1,
+                inputs.2,
+                inputs.3
+            );
+            compare(&format!("shifted norm {n}x{c}x{h}x{w} in {groups}"), ours, expected);
         }
     });
 }

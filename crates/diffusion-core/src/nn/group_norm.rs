@@ -55,6 +55,15 @@ impl GroupNorm {
         ops::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, true)
     }
 
+    /// The norm of `x + shift` followed by SiLU, with `shift` `[batch, channels]` added to all pixels of a channel.
+    pub fn forward_silu_shifted(&self, x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
+        if recording() {
+            let [batch, channels] = shift.dims();
+            return ops::silu(self.recorded(x + shift.reshape([batch, channels, 1, 1])));
+        }
+        ops::group_norm_shifted(x, shift, self.weight.val(), self.bias.val(), self.groups, self.epsilon)
+    }
+
     /// The norm, as a call in the recording.
     fn recorded(&self, x: Tensor<4>) -> Tensor<4> {
         let (groups, epsilon) = (self.groups, self.epsilon);

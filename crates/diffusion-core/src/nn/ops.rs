@@ -46,6 +46,18 @@ pub fn group_norm(
     kernels::group_norm(x, gamma, beta, groups, epsilon, activate)
 }
 
+/// SiLU of [`group_norm`] of `x + shift`, with `shift` `[batch, channels]` added to all pixels of a channel.
+pub fn group_norm_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    kernels::group_norm_shifted(x, shift, gamma, beta, groups, epsilon, true)
+}
+
 /// Multi-head attention softmax(scale q^T k) on feature maps.
 ///
 /// `query` and `key` are `[batch, heads * d, height, width]`, `value` `[batch, heads * e, height, width]`; so is the

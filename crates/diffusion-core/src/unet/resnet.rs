@@ -56,13 +56,10 @@ impl ResnetBlock2D {
     fn forward_shifted(&self, x: Tensor<4>, shift: Option<Tensor<2>>) -> Tensor<4> {
         let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let hidden = match shift {
-            Some(shift) => {
-                let [batch, channels] = shift.dims();
-                hidden + shift.reshape([batch, channels, 1, 1])
-            }
-            None => hidden,
+            Some(shift) => self.norm2.forward_silu_shifted(hidden, shift),
+            None => self.norm2.forward_silu(hidden),
         };
-        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
+        let hidden = self.conv2.forward(hidden);
         let y = match &self.conv_shortcut {
             Some(shortcut) => shortcut.forward(x) + hidden,
             None => x + hidden,

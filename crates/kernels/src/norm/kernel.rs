@@ -37,10 +37,18 @@ impl GroupNorm {
         self.batch * self.channels * self.size
     }
 
-    /// The result and the moments of each group of each image.
-    pub(crate) fn forward(&self, x: &[f32], gamma: &[f32], beta: &[f32]) -> (Vec<f32>, Vec<Moments>) {
+    /// The result and the moments of each group of each image. `shift`, one number for each channel of each image, is added
+    /// to `x` before.
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        shift: Option<&[f32]>,
+        gamma: &[f32],
+        beta: &[f32],
+    ) -> (Vec<f32>, Vec<Moments>) {
         self.check(x, gamma);
         assert_eq!(beta.len(), self.channels);
+        assert!(shift.is_none_or(|shift| shift.len() == self.batch * self.channels));
         let set = InstructionSet::current();
         let block = self.group_channels() * self.size;
         let mut output = Output::new(self.len());
@@ -50,12 +58,14 @@ impl GroupNorm {
         parallel::for_each(self.batch * self.groups, block * COST, |piece| {
             let channels = self.channels_of(piece);
             let x = &x[piece * block..][..block];
+            let shift = self.shift_of(shift, piece);
             // SAFETY: each piece writes its own group and its own moments.
             unsafe {
                 let moments = normalise_group(
                     set,
                     self,
                     x,
+                    shift,
                     &gamma[channels.clone()],
                     &beta[channels],
                     place.at(piece * block),
@@ -67,15 +77,16 @@ impl GroupNorm {
         (unsafe { output.finish() }, moments)
     }
 
-    /// The gradients of `x`, `gamma` and `beta`.
+    /// The gradients of `x`, `gamma`, `beta` and, if there is one, `shift`.
     pub(crate) fn backward(
         &self,
         x: &[f32],
+        shift: Option<&[f32]>,
         gamma: &[f32],
         beta: &[f32],
         moments: &[Moments],
         gradient: &[f32],
-    ) -> [Vec<f32>; 3] {
+    ) -> [Vec<f32>; 4] {
         self.check(x, gamma);
         assert_eq!(beta.len(), self.channels);
         assert_eq!(gradient.len(), x.len());
@@ -86,15 +97,21 @@ impl GroupNorm {
         let place = output.pointer();
         let mut sums = Output::new(2 * self.batch * self.channels);
         let sums_place = sums.pointer();
+        let mut shifts = vec![0.0f32; if shift.is_some() { self.batch * self.channels } else { 0 }];
+        let shifts_place = SharedMut(shifts.as_mut_ptr());
         parallel::for_each(self.batch * self.groups, block * COST, |piece| {
             let channels = self.channels_of(piece);
             let per_channel = piece * self.group_channels();
+            let own_shift = self.shift_of(shift, piece);
             // SAFETY: each piece writes its own group and the sums of its own channels.
             unsafe {
+                let shifts =
+                    if own_shift.is_empty() { None } else { Some(SharedMut(shifts_place.at(per_channel))) };
                 differentiate_group(
                     set,
                     self,
                     &x[piece * block..][..block],
+                    own_shift,
                     &gamma[channels.clone()],
                     &beta[channels],
                     moments[piece],
@@ -102,6 +119,7 @@ impl GroupNorm {
                     place.at(piece * block),
                     SharedMut(sums_place.at(per_channel)),
                     SharedMut(sums_place.at(self.batch * self.channels + per_channel)),
+                    shifts,
                 );
             }
         });
@@ -116,8 +134,13 @@ impl GroupNorm {
             }
             total
         };
-        let (scale, shift) = sums.split_at(self.batch * self.channels);
-        [dx, over_batch(scale), over_batch(shift)]
+        let (scale, offset) = sums.split_at(self.batch * self.channels);
+        [dx, over_batch(scale), over_batch(offset), shifts]
+    }
+
+    /// What is added to the channels of a group; empty for nothing.
+    fn shift_of<'a>(&self, shift: Option<&'a [f32]>, piece: usize) -> &'a [f32] {
+        shift.map_or(&[], |shift| &shift[piece * self.group_channels()..][..self.group_channels()])
     }
 
     fn check(&self, x: &[f32], gamma: &[f32]) {
@@ -152,17 +175,17 @@ for_every_set! {
     /// # Safety
     /// `to` has room for as many numbers as `x` holds; `gamma` and `beta` hold the group's.
     unsafe fn normalise_group(
-        norm: &GroupNorm, x: &[f32], gamma: &[f32], beta: &[f32], to: *mut f32,
+        norm: &GroupNorm, x: &[f32], shift: &[f32], gamma: &[f32], beta: &[f32], to: *mut f32,
     ) -> Moments = normalise
 }
 
 for_every_set! {
     /// # Safety
-    /// `to` has room for as many numbers as `x` and `gradient` hold, `scales` and `shifts` for
+    /// `to` has room for as many numbers as `x` and `gradient` hold, `scales`, `offsets` and `shifts` for
     /// one number for each channel of the group.
     unsafe fn differentiate_group(
-        norm: &GroupNorm, x: &[f32], gamma: &[f32], beta: &[f32], moments: Moments,
-        gradient: &[f32], to: *mut f32, scales: SharedMut, shifts: SharedMut,
+        norm: &GroupNorm, x: &[f32], shift: &[f32], gamma: &[f32], beta: &[f32], moments: Moments,
+        gradient: &[f32], to: *mut f32, scales: SharedMut, offsets: SharedMut, shifts: Option<SharedMut>,
     ) = differentiate
 }
 
@@ -170,6 +193,7 @@ for_every_set! {
 unsafe fn normalise<S: Simd>(
     norm: &GroupNorm,
     x: &[f32],
+    shift: &[f32],
     gamma: &[f32],
     beta: &[f32],
     to: *mut f32,
@@ -177,14 +201,26 @@ unsafe fn normalise<S: Simd>(
     // SAFETY (whole body): reads and writes stay inside the slices and the room at `to`.
     unsafe {
         let count = x.len() as f32;
-        let mean = moment::<S, false>(x, 0.0) / count;
-        let centre = S::splat(mean);
-        let variance = moment::<S, true>(x, mean) / count;
+        let (mean, variance) = if shift.is_empty() {
+            let mean = moment::<S, false>(x, 0.0) / count;
+            (mean, moment::<S, true>(x, mean) / count)
+        } else {
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for (channel, shift) in x.chunks_exact(norm.size).zip(shift) {
+                sum += moment::<S, false>(channel, -shift);
+            }
+            let mean = sum / count;
+            for (channel, shift) in x.chunks_exact(norm.size).zip(shift) {
+                squares += moment::<S, true>(channel, mean - shift);
+            }
+            (mean, squares / count)
+        };
         let scale = 1.0 / (variance + norm.epsilon).sqrt();
         for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
             let from = x.as_ptr().add(channel * norm.size);
             let to = to.add(channel * norm.size);
             let (a, b) = (S::splat(scale * gamma), S::splat(beta));
+            let centre = S::splat(mean - shift.get(channel).copied().unwrap_or(0.0));
             each_vector!(S, norm.size, |at, count| {
                 let centred = S::sub(load::<S>(from.add(at), count), centre);
                 let z = S::mul_add(a, centred, b);
@@ -201,22 +237,25 @@ unsafe fn normalise<S: Simd>(
 unsafe fn differentiate<S: Simd>(
     norm: &GroupNorm,
     x: &[f32],
+    shift: &[f32],
     gamma: &[f32],
     beta: &[f32],
     moments: Moments,
     gradient: &[f32],
     to: *mut f32,
     scales: SharedMut,
-    shifts: SharedMut,
+    offsets: SharedMut,
+    shifts: Option<SharedMut>,
 ) {
     // SAFETY (whole body): reads and writes stay inside the slices and the room at `to`.
     unsafe {
-        let (mean, scale) = (S::splat(moments.mean), S::splat(moments.scale));
-        let (mut of_scale, mut of_shift) = (0.0f32, 0.0f32);
+        let scale = S::splat(moments.scale);
+        let (mut of_scale, mut of_offset) = (0.0f32, 0.0f32);
         for (channel, (&gamma, &beta)) in gamma.iter().zip(beta).enumerate() {
             let start = channel * norm.size;
             let (from, gradient) = (x.as_ptr().add(start), gradient.as_ptr().add(start));
             let to = to.add(start);
+            let mean = S::splat(moments.mean - shift.get(channel).copied().unwrap_or(0.0));
             let (a, b) = (S::splat(gamma), S::splat(beta));
             let mut sums = [S::splat(0.0); 2];
             each_vector!(S, norm.size, |at, count| {
@@ -234,24 +273,34 @@ unsafe fn differentiate<S: Simd>(
             });
             let sums = sums.map(|sum| S::sum(sum));
             *scales.at(channel) = sums[0];
-            *shifts.at(channel) = sums[1];
+            *offsets.at(channel) = sums[1];
             of_scale += gamma * sums[0];
-            of_shift += gamma * sums[1];
+            of_offset += gamma * sums[1];
         }
         let count = x.len() as f32;
         // dx = scale (gamma dz - mean(gamma dz) - normal mean(gamma dz normal)).
         let along = S::splat(-of_scale / count);
-        let level = S::splat(-of_shift / count);
+        let level = S::splat(-of_offset / count);
         for (channel, &gamma) in gamma.iter().enumerate() {
             let start = channel * norm.size;
             let (from, to) = (x.as_ptr().add(start), to.add(start));
+            let mean = S::splat(moments.mean - shift.get(channel).copied().unwrap_or(0.0));
             let gamma = S::splat(gamma);
+            let mut sum = S::splat(0.0);
             each_vector!(S, norm.size, |at, count| {
                 let normal = S::mul(S::sub(load::<S>(from.add(at), count), mean), scale);
                 let dz = load::<S>(to.add(at), count);
                 let inner = S::mul_add(normal, along, S::mul_add(gamma, dz, level));
-                store::<S>(to.add(at), S::mul(scale, inner), count);
+                let dx = S::mul(scale, inner);
+                store::<S>(to.add(at), dx, count);
+                if shifts.is_some() {
+                    // The lanes past `count` are not part of the channel.
+                    sum = S::add(sum, if count == S::LANES { dx } else { S::keep(dx, (1u32 << count) - 1) });
+                }
             });
+            if let Some(shifts) = shifts {
+                *shifts.at(channel) = S::sum(sum);
+            }
         }
     }
 }

@@ -78,29 +78,74 @@ pub(crate) fn plain<const D: usize>(
     y.reshape(shape)
 }
 
-impl Operation<3> for GroupNorm {
-    /// The inputs and the moments.
-    type Saved = ([FlexTensor; 3], Vec<Moments>);
+/// As [`group_norm`] of `x + shift`, for `x` `[batch, channels, height, width]` and `shift` `[batch, channels]`: a residual
+/// block adds its time embedding so. The sum itself is nowhere kept.
+///
+/// # Panics
+/// As [`group_norm`], and if `shift` is of another shape.
+pub fn group_norm_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+    silu: bool,
+) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    assert!(
+        shift.dims() == [batch, channels],
+        "group norm: {batch} images of {channels} channels need a shift for each, not {:?}",
+        shift.dims()
+    );
+    let sum = |x: Tensor<4>, shift: Tensor<2>| x + shift.reshape([batch, channels, 1, 1]);
+    let fits = groups > 0
+        && channels % groups == 0
+        && gamma.dims() == [channels]
+        && beta.dims() == [channels]
+        && batch * channels * height * width > 0;
+    if !fits {
+        return group_norm(sum(x, shift), gamma, beta, groups, epsilon, silu);
+    }
+    let norm = GroupNorm { batch, channels, size: height * width, groups, epsilon: epsilon as f32, silu };
+    let inputs = [x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shift.into_dispatch()];
+    match apply(norm, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x, gamma, beta, shift]) => plain(
+            sum(Tensor::from_dispatch(x), Tensor::from_dispatch(shift)),
+            Tensor::from_dispatch(gamma),
+            Tensor::from_dispatch(beta),
+            norm,
+            epsilon,
+        ),
+    }
+}
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
-        let [x, gamma, beta] = &inputs;
-        let (y, moments) = GroupNorm::forward(self, values(x), values(gamma), values(beta));
-        let y = tensor(y, x.layout().shape().clone());
+/// On `x`, `gamma`, `beta`, and the shift if there are four.
+impl<const N: usize> Operation<N> for GroupNorm {
+    /// The inputs and the moments.
+    type Saved = ([FlexTensor; N], Vec<Moments>);
+
+    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved) {
+        let [x, gamma, beta] = [0, 1, 2].map(|i| values(&inputs[i]));
+        let (y, moments) = GroupNorm::forward(self, x, inputs.get(3).map(values), gamma, beta);
+        let y = tensor(y, inputs[0].layout().shape().clone());
         (y, (inputs, moments))
     }
 
     fn backward(
         &self,
-        ([x, gamma, beta], moments): Self::Saved,
+        (inputs, moments): Self::Saved,
         gradient: FlexTensor,
-        needed: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let [dx, dgamma, dbeta] =
-            GroupNorm::backward(self, values(&x), values(&gamma), values(&beta), &moments, values(&gradient));
-        [
-            needed[0].then(|| tensor(dx, x.layout().shape().clone())),
-            needed[1].then(|| tensor(dgamma, [self.channels])),
-            needed[2].then(|| tensor(dbeta, [self.channels])),
-        ]
+        needed: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let [x, gamma, beta] = [0, 1, 2].map(|i| values(&inputs[i]));
+        let shift = inputs.get(3).map(values);
+        let gradients = GroupNorm::backward(self, x, shift, gamma, beta, &moments, values(&gradient));
+        let mut gradients = gradients.into_iter();
+        std::array::from_fn(|i| {
+            let gradient = gradients.next().unwrap_or_default();
+            needed[i].then(|| tensor(gradient, inputs[i].layout().shape().clone()))
+        })
     }
 }
