@@ -4,7 +4,8 @@
 //! data (or reads what the other side made), does the work once, and answers with what the other side needs and with the
 //! results to compare; `{"do": "run"}` does the work once more and answers `{"seconds": ...}`; `{"do": "drop"}` frees it.
 //!
-//! `side_by_side steps NETWORK BATCH COUNT` instead does a few training steps and ends: for peak memory.
+//! `side_by_side steps NETWORK BATCH COUNT [SETTINGS]` instead does a few training steps, prints the loss and the processor
+//! seconds of each, and ends: for peak memory, and for the cost of settings (JSON, those of `training` in the library).
 
 mod network;
 mod statistics;
@@ -105,11 +106,12 @@ fn program() -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().build()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => pool.install(serve),
-        ["steps", network, batch, count] => {
+        ["steps", network, batch, count, settings @ ..] if settings.len() < 2 => {
             let network = serde_json::from_value(Value::from(*network))?;
             let (batch, count) = (batch.parse()?, count.parse()?);
-            pool.install(|| network::steps(network, batch, count))
+            let settings = serde_json::from_str(settings.first().unwrap_or(&"{}"))?;
+            pool.install(|| network::steps(network, batch, count, settings))
         }
-        _ => Err("usage: side_by_side [steps NETWORK BATCH COUNT]".into()),
+        _ => Err("usage: side_by_side [steps NETWORK BATCH COUNT [SETTINGS]]".into()),
     }
 }

@@ -29,6 +29,8 @@ pub enum Network {
     Cifar,
     /// The same without 30 % of its channels.
     CifarPruned,
+    /// 274 million parameters, for latents of 256 x 256 images.
+    CelebaLatent,
 }
 
 const WEIGHTS: u64 = 0;
@@ -48,6 +50,7 @@ impl Network {
                 medium.with_attention_at(&[1])
             }
             Self::Cifar | Self::CifarPruned => UNet2DConfig::cifar(),
+            Self::CelebaLatent => UNet2DConfig::celeba_latent(),
         }
     }
 
@@ -100,9 +103,14 @@ struct Train {
 }
 
 impl Train {
-    fn new(config: &UNet2DConfig, weights: &StateDict, batch: usize) -> Result<Self> {
+    fn new(
+        config: &UNet2DConfig,
+        weights: &StateDict,
+        batch: usize,
+        settings: TrainingConfig,
+    ) -> Result<Self> {
         let model = UNet2DModel::from_state_dict(config, weights, &Device::flex())?;
-        let settings = TrainingConfig { batch_size: batch, ..TrainingConfig::default() };
+        let settings = TrainingConfig { batch_size: batch, ..settings };
         let trainer = Trainer::new(model, settings, schedule()?, Streams::new(TRAINING))?;
         Ok(Self { trainer, source: OneBatch::new(config, batch) })
     }
@@ -125,7 +133,7 @@ fn schedule() -> Result<NoiseSchedule> {
 /// Writes the batches of the first two steps, then does these steps.
 pub fn train(network: Network, batch: usize, folder: &Path) -> Result<(Box<dyn Work>, Value)> {
     let (config, weights) = network.make(Some(folder))?;
-    let mut train = Train::new(&config, &weights, batch)?;
+    let mut train = Train::new(&config, &weights, batch, TrainingConfig::default())?;
     let streams = Streams::new(TRAINING);
     let images = &train.source.0;
     let mut arrays = StateDict::new();
@@ -152,14 +160,26 @@ pub fn train(network: Network, batch: usize, folder: &Path) -> Result<(Box<dyn W
 }
 
 /// Trains for `count` steps.
-pub fn steps(network: Network, batch: usize, count: usize) -> Result<()> {
+pub fn steps(network: Network, batch: usize, count: usize, settings: TrainingConfig) -> Result<()> {
     let (config, weights) = network.make(None)?;
-    let mut train = Train::new(&config, &weights, batch)?;
+    let mut train = Train::new(&config, &weights, batch, settings)?;
     drop(weights);
     for _ in 0..count {
-        train.run()?;
+        let before = processor_seconds()?;
+        let report = train.run()?;
+        println!("loss {}, {:.4} s of processor time", report["loss"], processor_seconds()? - before);
     }
     Ok(())
+}
+
+/// What the threads of this process spent on a processor.
+fn processor_seconds() -> Result<f64> {
+    let mut nanoseconds = 0.0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let spent = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += spent.split(' ').next().unwrap_or_default().parse::<f64>()?;
+    }
+    Ok(nanoseconds / 1e9)
 }
 
 #[derive(Clone)]

@@ -5,33 +5,28 @@
 
 use ndarray::Array2;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-/// Numbers added side by side.
-const LANES: usize = 4;
-/// Rows of the factor made at a time.
+/// Rows added to another at a time.
 const ROWS: usize = 8;
-/// Columns of an inverse made at a time.
-const COLUMNS: usize = 32;
 /// Pivots below this share of the largest are zero. Gram matrices of 0/1 rows that are not singular stay far above it,
 /// rounding stays far below.
 pub(crate) const RANK_TOLERANCE: f64 = 1e-10;
 
-/// The lower triangular L with `L L' = G`.
+/// The upper triangular U with `U'U = G`.
 pub(crate) struct Factor {
     n: usize,
-    /// Row by row; what is above the diagonal means nothing.
-    lower: Vec<f64>,
+    /// Row by row; what is below the diagonal means nothing.
+    upper: Vec<f64>,
 }
 
 impl Factor {
-    /// The factor of a symmetric matrix, of which the lower triangle is read; `None` if it is singular to rounding.
+    /// The factor of a symmetric matrix, of which the upper triangle is read; `None` if it is singular to rounding.
     pub(crate) fn of(gram: &Array2<f64>) -> Option<Factor> {
         let n = gram.nrows();
-        let mut lower: Vec<f64> = gram.iter().copied().collect();
-        Arch::new().dispatch(Factorize { n, lower: &mut lower })?;
-        let factor = Factor { n, lower };
-        let pivots = (0..n).map(|row| factor.lower[row * n + row].powi(2));
+        let mut upper: Vec<f64> = gram.iter().copied().collect();
+        Arch::new().dispatch(Factorize { n, upper: &mut upper })?;
+        let factor = Factor { n, upper };
+        let pivots = (0..n).map(|row| factor.upper[row * n + row].powi(2));
         let (least, most) =
             pivots.fold((f64::INFINITY, 0.0f64), |(least, most), pivot| (least.min(pivot), most.max(pivot)));
         (least > RANK_TOLERANCE * most).then_some(factor)
@@ -39,62 +34,61 @@ impl Factor {
 
     /// x with `G x = right`.
     pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
-        let mut x = right.to_vec();
-        Arch::new().dispatch(Substitute { factor: self, x: &mut x });
+        let (n, mut x) = (self.n, right.to_vec());
+        for row in 0..n {
+            let (solved, rest) = x.split_at_mut(row + 1);
+            solved[row] /= self.upper[row * n + row];
+            for (entry, factor) in rest.iter_mut().zip(&self.upper[row * n + row + 1..(row + 1) * n]) {
+                *entry -= factor * solved[row];
+            }
+        }
+        for row in (0..n).rev() {
+            let (rest, solved) = x.split_at_mut(row + 1);
+            let known = self.upper[row * n + row + 1..(row + 1) * n].iter().zip(solved);
+            let known: f64 = known.map(|(factor, entry)| factor * *entry).sum();
+            rest[row] = (rest[row] - known) / self.upper[row * n + row];
+        }
         x
     }
 
     /// The inverse of G.
     pub(crate) fn inverse(&self) -> Array2<f64> {
         let n = self.n;
-        // R = L^-1, in blocks of columns; of G^-1 = R'R then the same blocks of rows.
-        let mut blocks = vec![0.0; n.div_ceil(COLUMNS) * n * COLUMNS];
-        blocks
-            .par_chunks_mut(n * COLUMNS)
-            .enumerate()
-            .for_each(|(block, into)| Arch::new().dispatch(InvertColumns { factor: self, block, into }));
+        // The columns of R = U^-1 as rows, then G^-1 = R R'.
+        let mut columns = vec![0.0; n * n];
         let mut inverse = vec![0.0; n * n];
-        inverse.par_chunks_mut(COLUMNS * n).enumerate().for_each(|(block, into)| {
-            Arch::new().dispatch(MultiplyBlocks { n, blocks: &blocks, block, into });
-        });
+        Arch::new().dispatch(Invert { factor: self, columns: &mut columns, inverse: &mut inverse });
         for row in 0..n {
             for column in row + 1..n {
                 inverse[row * n + column] = inverse[column * n + row];
             }
         }
-        Array2::from_shape_fn((n, n), |(row, column)| inverse[row * n + column])
+        Array2::from_shape_vec((n, n), inverse).unwrap_or_default()
     }
 }
 
-/// The dot products of one row with several, each as [`LANES`] interleaved sums.
+/// Adds multiples of rows to another: `to[j] += sum over rows of factors[row] * rows[row][j]`, in that order.
 #[inline(always)]
-fn dots<const N: usize>(rows: [&[f64]; N], other: &[f64]) -> [f64; N] {
-    let mut sums = [[0.0; LANES]; N];
-    let whole = other.len() - other.len() % LANES;
-    let rows = rows.map(|row| &row[..other.len()]);
-    let mut at = 0;
-    while at < whole {
-        let other: [f64; LANES] = std::array::from_fn(|lane| other[at + lane]);
-        for (sum, row) in sums.iter_mut().zip(&rows) {
-            let row = &row[at..at + LANES];
-            for lane in 0..LANES {
-                sum[lane] += row[lane] * other[lane];
-            }
-        }
-        at += LANES;
+fn add_rows(to: &mut [f64], rows: [&[f64]; ROWS], factors: [f64; ROWS]) {
+    let [a, b, c, d, e, f, g, h] = rows.map(|row| &row[..to.len()]);
+    for (j, to) in to.iter_mut().enumerate() {
+        let near = (factors[0] * a[j] + factors[1] * b[j]) + (factors[2] * c[j] + factors[3] * d[j]);
+        let far = (factors[4] * e[j] + factors[5] * f[j]) + (factors[6] * g[j] + factors[7] * h[j]);
+        *to += near + far;
     }
-    let mut totals = sums.map(|sum| (sum[0] + sum[2]) + (sum[1] + sum[3]));
-    for at in whole..other.len() {
-        for (total, row) in totals.iter_mut().zip(&rows) {
-            *total += row[at] * other[at];
-        }
+}
+
+/// The same for one row.
+#[inline(always)]
+fn add_row(to: &mut [f64], row: &[f64], factor: f64) {
+    for (to, value) in to.iter_mut().zip(row) {
+        *to += factor * value;
     }
-    totals
 }
 
 struct Factorize<'a> {
     n: usize,
-    lower: &'a mut [f64],
+    upper: &'a mut [f64],
 }
 
 impl WithSimd for Factorize<'_> {
@@ -102,148 +96,75 @@ impl WithSimd for Factorize<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Option<()> {
-        let Self { n, lower } = self;
+        let Self { n, upper } = self;
         for start in (0..n).step_by(ROWS) {
-            let count = ROWS.min(n - start);
-            let (done, rest) = lower.split_at_mut(start * n);
-            let block = &mut rest[..count * n];
-            for column in 0..start {
-                let other = &done[column * n..column * n + column];
-                let pivot = done[column * n + column];
-                if count == ROWS {
-                    let known = dots::<ROWS>(std::array::from_fn(|i| &block[i * n..]), other);
-                    for (i, known) in known.into_iter().enumerate() {
-                        let entry = &mut block[i * n + column];
-                        *entry = (*entry - known) / pivot;
-                    }
-                } else {
-                    for i in 0..count {
-                        let [known] = dots([&block[i * n..]], other);
-                        let entry = &mut block[i * n + column];
-                        *entry = (*entry - known) / pivot;
-                    }
+            let end = (start + ROWS).min(n);
+            for row in start..end {
+                let (above, own) = upper.split_at_mut(row * n);
+                let own = &mut own[row..n];
+                for above in above[start * n..].chunks_exact(n) {
+                    add_row(own, &above[row..], -above[row]);
                 }
+                let pivot = if own[0] > 0.0 { own[0].sqrt() } else { return None };
+                own.iter_mut().for_each(|entry| *entry /= pivot);
             }
-            for i in 0..count {
-                for j in 0..=i {
-                    let column = start + j;
-                    let [known] = dots([&block[i * n..]], &block[j * n..j * n + column]);
-                    let rest = block[i * n + column] - known;
-                    if i > j {
-                        block[i * n + column] = rest / block[j * n + column];
-                    } else if rest > 0.0 {
-                        block[i * n + column] = rest.sqrt();
-                    } else {
-                        return None;
-                    }
-                }
+            let (above, below) = upper.split_at_mut(end * n);
+            let above = &above[start * n..];
+            if end - start < ROWS {
+                // The last rows: nothing is below.
+                break;
+            }
+            for (place, own) in below.chunks_exact_mut(n).enumerate() {
+                let row = end + place;
+                let rows = std::array::from_fn(|k| &above[k * n + row..(k + 1) * n]);
+                let factors = std::array::from_fn(|k| -above[k * n + row]);
+                add_rows(&mut own[row..], rows, factors);
             }
         }
         Some(())
     }
 }
 
-struct Substitute<'a> {
+struct Invert<'a> {
     factor: &'a Factor,
-    x: &'a mut [f64],
+    columns: &'a mut [f64],
+    inverse: &'a mut [f64],
 }
 
-impl WithSimd for Substitute<'_> {
+impl WithSimd for Invert<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { factor: Factor { n, lower }, x } = self;
+        let Self { factor: Factor { n, upper }, columns, inverse } = self;
         let n = *n;
-        for row in 0..n {
-            let (known, rest) = x.split_at_mut(row);
-            let [sum] = dots([&lower[row * n..]], known);
-            rest[0] = (rest[0] - sum) / lower[row * n + row];
+        // R U = I: column j of R is (e_j - sum over k < j of U_kj (column k)) / U_jj, with j + 1 entries.
+        for j in 0..n {
+            let (known, own) = columns.split_at_mut(j * n);
+            let own = &mut own[..=j];
+            own[j] = 1.0;
+            let whole = j - j % ROWS;
+            for k in (0..whole).step_by(ROWS) {
+                let rows = std::array::from_fn(|i| &known[(k + i) * n..(k + i) * n + k + ROWS]);
+                add_rows(&mut own[..k + ROWS], rows, std::array::from_fn(|i| -upper[(k + i) * n + j]));
+            }
+            for k in whole..j {
+                add_row(own, &known[k * n..k * n + k + 1], -upper[k * n + j]);
+            }
+            let pivot = upper[j * n + j];
+            own.iter_mut().for_each(|entry| *entry /= pivot);
         }
-        for row in (0..n).rev() {
-            let (before, rest) = x.split_at_mut(row);
-            rest[0] /= lower[row * n + row];
-            for (entry, factor) in before.iter_mut().zip(&lower[row * n..row * n + row]) {
-                *entry -= factor * rest[0];
-            }
-        }
-    }
-}
-
-struct InvertColumns<'a> {
-    factor: &'a Factor,
-    block: usize,
-    into: &'a mut [f64],
-}
-
-impl WithSimd for InvertColumns<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Factor { n, lower } = self.factor;
-        let (n, first) = (*n, self.block * COLUMNS);
-        for row in first..n {
-            let mut sums = [0.0; COLUMNS];
-            if row < first + COLUMNS {
-                sums[row - first] = 1.0;
-            }
-            let (known, rest) = self.into.split_at_mut(row * COLUMNS);
-            let known = known[first * COLUMNS..].chunks_exact(COLUMNS);
-            for (factor, known) in lower[row * n + first..row * n + row].iter().zip(known) {
-                for (sum, known) in sums.iter_mut().zip(known) {
-                    *sum -= factor * known;
-                }
-            }
-            let pivot = lower[row * n + row];
-            for (into, sum) in rest.iter_mut().zip(sums) {
-                *into = sum / pivot;
-            }
-        }
-    }
-}
-
-/// Rows `block` of `R'R` up to the diagonal.
-struct MultiplyBlocks<'a> {
-    n: usize,
-    blocks: &'a [f64],
-    block: usize,
-    into: &'a mut [f64],
-}
-
-/// Rows of a block multiplied at a time.
-const TOGETHER: usize = 4;
-
-impl WithSimd for MultiplyBlocks<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { n, blocks, block, into } = self;
-        let left = &blocks[block * n * COLUMNS..][..n * COLUMNS];
-        let first = block * COLUMNS;
-        for other in 0..=block {
-            let right = &blocks[other * n * COLUMNS..][..n * COLUMNS];
-            for i in (0..COLUMNS.min(n - first)).step_by(TOGETHER) {
-                for half in (0..COLUMNS).step_by(COLUMNS / 2) {
-                    let mut sums = [[0.0; COLUMNS / 2]; TOGETHER];
-                    // Below the diagonal blocks R is zero above row `first`.
-                    for k in first..n {
-                        let left = &left[k * COLUMNS + i..][..TOGETHER];
-                        let right = &right[k * COLUMNS + half..][..COLUMNS / 2];
-                        for (sums, left) in sums.iter_mut().zip(left) {
-                            for (sum, right) in sums.iter_mut().zip(right) {
-                                *sum += left * right;
-                            }
-                        }
-                    }
-                    let start = other * COLUMNS + half;
-                    for (row, sums) in sums.iter().enumerate().take(into.len() / n - i) {
-                        let end = n.min(start + COLUMNS / 2);
-                        if start < end {
-                            into[(i + row) * n + start..(i + row) * n + end]
-                                .copy_from_slice(&sums[..end - start]);
-                        }
+        // The sum of the columns' squares, each entry (i, j <= i) over the columns from i on.
+        for start in (0..n).step_by(ROWS) {
+            let end = (start + ROWS).min(n);
+            for i in 0..end {
+                let own = &mut inverse[i * n..i * n + i + 1];
+                if end - start == ROWS {
+                    let rows = std::array::from_fn(|k| &columns[(start + k) * n..(start + k) * n + i + 1]);
+                    add_rows(own, rows, std::array::from_fn(|k| columns[(start + k) * n + i]));
+                } else {
+                    for k in start..end {
+                        add_row(own, &columns[k * n..k * n + i + 1], columns[k * n + i]);
                     }
                 }
             }

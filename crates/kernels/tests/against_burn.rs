@@ -330,7 +330,8 @@ fn doubling_and_shifting() {
 #[test]
 fn normalisations_of_shifted_images() {
     on_every_set(|| {
-        for [n, c, h, w, groups] in [[3, 16, 8, 8, 4], [2, 6, 3, 5, 3], [1, 45, 16, 16, 5], [64, 8, 4, 4, 8]]
+        // Of a group of one channel, the shift has no effect.
+        for [n, c, h, w, groups] in [[3, 16, 8, 8, 4], [2, 6, 3, 5, 3], [1, 45, 16, 16, 5], [64, 8, 4, 4, 4]]
         {
             type Inputs = (Tensor<4>, Tensor<2>, Tensor<1>, Tensor<1>);
             let inputs = (([n, c, h, w], 1), ([n, c], 2), ([c], 3), ([c], 4));
