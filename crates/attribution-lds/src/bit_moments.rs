@@ -266,10 +266,10 @@ mod tests {
             let weights: Vec<f64> = times.iter().map(|&times| f64::from(times)).collect();
             let squares = product.weighted_squares(&weights);
             let entry = |row: usize, j: usize| (0..columns).map(|i| one(row, i) * matrix[[i, j]]).sum::<f64>();
-            for row in 0..rows {
+            for (row, form) in forms.into_iter().enumerate() {
                 let expected: Vec<f64> = (0..columns).map(|j| entry(row, j)).collect();
                 prop_assert_eq!(product.row(row).collect::<Vec<_>>(), expected.clone());
-                prop_assert_eq!(forms[row], (0..columns).map(|j| one(row, j) * expected[j]).sum::<f64>());
+                prop_assert_eq!(form, (0..columns).map(|j| one(row, j) * expected[j]).sum::<f64>());
             }
             for j in 0..columns {
                 prop_assert_eq!(squares[j], (0..rows).map(|row| weights[row] * entry(row, j).powi(2)).sum::<f64>());

@@ -39,6 +39,48 @@ fn reference(mut step: AdamStep, steps: u64, start: &[f32], gradients: &[Vec<f32
 }
 
 #[test]
+fn an_average_in_the_same_pass_has_the_bits_of_one_of_its_own() {
+    const LEN: usize = 1037;
+    let device = Device::flex();
+    let row = |seed| Tensor::<1>::from_data(TensorData::new(numbers(LEN, seed), [LEN]), &device);
+    let step = AdamStep {
+        step: 3,
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        decoupled: true,
+        gradient_scale: 0.7,
+        average_decay: 0.95,
+    };
+    let tensors = |average| AdamTensors {
+        parameter: row(1),
+        first_moment: row(2),
+        second_moment: row(3).abs(),
+        average,
+    };
+    for set in InstructionSet::available() {
+        set.force(|| {
+            let together = adam_step(&step, tensors(Some(row(4))), row(5));
+            let alone = adam_step(&step, tensors(None), row(5));
+            // As the average is updated where the optimiser does not do it.
+            let change = (row(4) - alone.parameter.clone()).mul_scalar(1.0 - step.average_decay);
+            let average = row(4) - change;
+            for (together, alone) in [
+                (together.parameter, alone.parameter),
+                (together.first_moment, alone.first_moment),
+                (together.second_moment, alone.second_moment),
+                (together.average.unwrap(), average),
+            ] {
+                let bits = |row| vector(row).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                assert_eq!(bits(together), bits(alone), "{set:?}");
+            }
+        });
+    }
+}
+
+#[test]
 fn steps_follow_the_formula() {
     const LEN: usize = 20_011;
     const STEPS: u64 = 5;
