@@ -123,6 +123,52 @@ fn a_folder_becomes_a_pack_that_opens_identically() {
     run(TRIBUTE, arguments(&whole)).refused(2, &["exists already"]);
 }
 
+fn idx(sides: &[u32], content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, sides.len() as u8];
+    sides.iter().for_each(|side| bytes.extend(side.to_be_bytes()));
+    bytes.extend(content);
+    bytes
+}
+
+fn names(found: &Value) -> Vec<&str> {
+    found["contributors"].as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect()
+}
+
+#[test]
+fn published_layouts_are_found_out() {
+    let python = inspect(&fixtures("archives/cifar-10-batches-py"), &[]);
+    assert_eq!((names(&python).len(), &python["images"]), (10, &10.into()));
+    let hundred = fixtures("archives/cifar-100-python");
+    assert_eq!(names(&inspect(&hundred, &[])), ["leopard", "squirrel"]);
+    assert_eq!(
+        names(&inspect(&hundred, &["--contributor", "superclass"])),
+        ["large_carnivores", "small_mammals"]
+    );
+
+    let folder = TempDir::new().expect("room for a folder");
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("room for a folder");
+        fs::write(path, content).expect("room for a file");
+    };
+    for batch in 1..=5u8 {
+        let record = |label: u8| [vec![label], vec![batch; 3072]].concat();
+        write(&format!("binary/data_batch_{batch}.bin"), &[record(1), record(7)].concat());
+    }
+    assert_eq!(names(&inspect(&folder.path().join("binary"), &[])), ["automobile", "horse"]);
+    write("digits/train-images-idx3-ubyte", &idx(&[3, 2, 2], &[9; 12]));
+    write("digits/train-labels-idx1-ubyte", &idx(&[3], &[4, 9, 4]));
+    let digits = folder.path().join("digits");
+    assert_eq!(names(&inspect(&digits, &[])), ["4", "9"]);
+    assert_eq!(names(&inspect(&digits, &["--format", "fashion-mnist"])), ["Ankle boot", "Coat"]);
+    let png = fs::read(fixtures("decoding/source.png")).expect("a fixture");
+    write("table/a.png", &png);
+    write("table/more/b.png", &png);
+    write("table/art.csv", b"file,painter,year\na.png,Ann,1999\nmore/b.png,Bob,1999\n");
+    let table = folder.path().join("table/art.csv");
+    assert_eq!(names(&inspect(&table, &["--contributor", "painter,year"])), ["Ann / 1999", "Bob / 1999"]);
+}
+
 /// A study runs on images in each layout, to its report.
 #[test]
 fn studies_run_on_archives_and_identity_files() {
