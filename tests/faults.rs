@@ -174,7 +174,10 @@ fn a_flipped_bit_is_noticed_in_every_file_of_a_checkpoint_and_in_every_record() 
     for (number, file) in checked.iter().enumerate() {
         let path = out.join(file);
         let bytes = fs::read(&path).unwrap();
-        flip(&path, |length| length * (1 + number % 3) / 4);
+        // Times stand last in a record and are not part of its content: two runs of one key differ in them.
+        let times =
+            bytes.windows(7).position(|word| word == b"\"times\"").filter(|_| file.starts_with("ledger"));
+        flip(&path, |length| times.unwrap_or(length) * (1 + number % 3) / 4);
         let name = file.file_name().unwrap().to_str().unwrap();
         Outcome::of(&mut study.drive("out", &["--quiet"])).refused(1, &[name]);
         fs::write(&path, &bytes).unwrap();
