@@ -102,7 +102,14 @@ pub(crate) fn unet_folder(dir: &Path) -> Result<PathBuf, DiffusionError> {
 /// As [`Pipeline::open`].
 pub fn forward_process(dir: &Path) -> Result<Option<NoiseScheduleConfig>, DiffusionError> {
     let file = scheduler_file(dir);
-    if file.is_file() { read_forward_process(&file).map(Some) } else { Ok(None) }
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let forward = read_forward_process(&file)?;
+    if file.parent() == Some(dir) {
+        crate::training::verify_files(dir, &[SCHEDULER_FILE])?;
+    }
+    Ok(Some(forward))
 }
 
 /// The files that make a model folder a pipeline, by name. None for a network that is no `UNet2DModel`; for a pruned one,

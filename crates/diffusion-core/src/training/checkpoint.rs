@@ -219,6 +219,11 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         let optimizer = Optimizer::from_safetensors(self.config.optimizer.clone(), &model, &bytes, &origin)?
             .with_learning_rates_scaled(|name| self.task.learning_rate_scale(&model, name));
         let ema = Ema::from_state_dict(self.config.ema.clone(), &model, &dict(EMA)?, state.ema_updates)?;
+        // What others read: diffusers' files, adapters.
+        let own = [CONFIG, WEIGHTS, EMA, OPTIMIZER];
+        for name in state.files.keys().filter(|name| !own.contains(&name.as_str())) {
+            read_verified(dir, name, &state)?;
+        }
         Ok(Loaded { model, optimizer, ema, state })
     }
 
