@@ -9,13 +9,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
-use ledger::{Ledger, Record, RunKey};
-use removal::Coalition;
 use serde_json::Value;
 use tempfile::TempDir;
 use tiny_study::{
     DATASETS, LDS, Outcome, PRUNE, SAMPLE, TRAIN, TRIBUTE, TinyStudy, UNLEARN, assert_no_leftovers,
-    copy_folder, files_below, read_json, records, run,
+    copy_folder, files_below, game, read_json, records, run,
 };
 
 /// A study run once; tests work on copies of its folder.
@@ -584,30 +582,6 @@ fn a_folder_that_cannot_be_written_is_named() {
 
 // ----------------------------------------------------------------------------------------------- Too little data
 
-/// A file of records: draws of a game with `n` contributors, its endpoints, and four test coalitions retrained twice.
-fn game(n: usize, draws: &[&[usize]], utility: impl Fn(&Coalition) -> f64) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
-    let put = |method: &str, coalition: Coalition, repetition: u64| {
-        let value = utility(&coalition);
-        let key = RunKey::new(method, coalition).seed("repetition", repetition);
-        ledger.put(&Record::new(key).unwrap().behavior("charm", value)).unwrap();
-    };
-    put("null", Coalition::empty(n), 0);
-    put("gd", Coalition::full(n), 0);
-    let of = |members: &[usize]| Coalition::from_members(n, members.iter().copied()).unwrap();
-    for draw in draws {
-        put("gd", of(draw), 0);
-    }
-    for test in [&[0usize, 1] as &[usize], &[1, 2], &[0, 2], &[2, 3]] {
-        put("retrain", of(test), 1);
-        put("retrain", of(test), 2);
-    }
-    let path = folder.path().join("records.jsonl");
-    ledger.export_jsonl(&path, |_| true).unwrap();
-    (folder, path)
-}
-
 fn judge(path: &Path) -> Value {
     let outcome = run(LDS, ["--train", &text(path), "--bootstrap", "100"]).succeeded();
     assert!(!outcome.stdout.contains("NaN"), "{outcome:?}");
@@ -617,7 +591,7 @@ fn judge(path: &Path) -> Value {
 #[test]
 fn constant_utilities_have_no_lds_and_that_is_said() {
     let draws: [&[usize]; 6] = [&[0], &[1], &[2], &[3], &[0, 1, 2], &[1, 2, 3]];
-    let (_folder, path) = game(4, &draws, |_| 7.0);
+    let (_folder, path) = game(4, &draws, &[], |_| 7.0);
     let judged = judge(&path);
     for undefined in ["lds", "noise_ceiling"] {
         let reason = judged[undefined]["undefined"].as_str().unwrap_or_else(|| panic!("{judged}"));
@@ -627,14 +601,14 @@ fn constant_utilities_have_no_lds_and_that_is_said() {
     assert!(judged["warnings"].to_string().contains("All utilities are equal"), "{judged}");
 
     // The same records with utilities that differ do have one.
-    let (_folder, path) = game(4, &draws, |coalition| coalition.members().map(|m| (m + 1) as f64).sum());
+    let (_folder, path) = game(4, &draws, &[], |coalition| coalition.members().map(|m| (m + 1) as f64).sum());
     let judged = judge(&path);
     assert!((judged["lds"]["mean"].as_f64().unwrap() - 100.0).abs() < 1e-9, "{judged}");
 }
 
 #[test]
 fn fewer_coalitions_than_contributors_leave_the_intervals_unbounded() {
-    let (_folder, path) = game(6, &[&[0], &[3, 4]], |coalition| coalition.len() as f64);
+    let (_folder, path) = game(6, &[&[0], &[3, 4]], &[], |coalition| coalition.len() as f64);
     let judged = judge(&path);
     for source in ["closed_form", "bootstrap"] {
         for interval in judged["scores"][source]["intervals"].as_array().unwrap() {

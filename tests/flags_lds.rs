@@ -5,11 +5,10 @@ mod tiny_study;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ledger::{Ledger, Record, RunKey};
 use removal::Coalition;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tiny_study::{LDS, Outcome, TRIBUTE, TinyStudy, read_json, run};
+use tiny_study::{LDS, Outcome, TRIBUTE, TinyStudy, game, read_json, run};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/ledger/tests/fixtures/reference");
 
@@ -339,30 +338,9 @@ fn test_coalitions_are_chosen_by_number_and_share() {
 
 // ------------------------------------------------------------------------------------------------ Records of Tribute
 
-/// Records in a file: a game of 4 contributors, some of whose records lack `charm`.
-fn game(utility: impl Fn(&Coalition) -> f64, lacking: &[&[usize]]) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
-    let of = |members: &[usize]| Coalition::from_members(4, members.iter().copied()).unwrap();
-    let lacking: Vec<Coalition> = lacking.iter().map(|members| of(members)).collect();
-    let put = |method: &str, coalition: Coalition, repetition: u64| {
-        let value = utility(&coalition);
-        let name = if method == "gd" && lacking.contains(&coalition) { "other" } else { "charm" };
-        let key = RunKey::new(method, coalition).seed("repetition", repetition);
-        ledger.put(&Record::new(key).unwrap().behavior(name, value)).unwrap();
-    };
-    put("null", Coalition::empty(4), 0);
-    put("gd", Coalition::full(4), 0);
-    for draw in [&[0usize] as &[usize], &[1], &[2], &[3], &[0, 1, 2], &[1, 2, 3], &[0, 1]] {
-        put("gd", of(draw), 0);
-    }
-    for test in [&[0usize, 1] as &[usize], &[1, 2], &[0, 2], &[2, 3]] {
-        put("retrain", of(test), 1);
-        put("retrain", of(test), 2);
-    }
-    let path = folder.path().join("records.jsonl");
-    ledger.export_jsonl(&path, |_| true).unwrap();
-    (folder, path)
+/// A game of 4 contributors, some of whose records lack `charm`.
+fn of_four(utility: impl Fn(&Coalition) -> f64, lacking: &[&[usize]]) -> (TempDir, PathBuf) {
+    game(4, &[&[0], &[1], &[2], &[3], &[0, 1, 2], &[1, 2, 3], &[0, 1]], lacking, utility)
 }
 
 fn additive(coalition: &Coalition) -> f64 {
@@ -371,7 +349,7 @@ fn additive(coalition: &Coalition) -> f64 {
 
 #[test]
 fn records_that_lack_a_behaviour_are_counted_and_named() {
-    let (_folder, path) = game(additive, &[&[1], &[0, 1, 2]]);
+    let (_folder, path) = of_four(additive, &[&[1], &[0, 1, 2]]);
     let path = path.display().to_string();
     let outcome = run(LDS, ["--train", &path, "--behavior", "charm", "--bootstrap", "50"]).succeeded();
     assert!(
@@ -397,7 +375,7 @@ fn records_that_lack_a_behaviour_are_counted_and_named() {
 
 #[test]
 fn estimators_agree_on_an_additive_game() {
-    let (_folder, path) = game(additive, &[]);
+    let (_folder, path) = of_four(additive, &[]);
     let path = path.display().to_string();
     for (given, name) in [
         ("shapley", "kernel_shap"),

@@ -146,6 +146,10 @@ fn options_of_fine_tuning_reach_it() {
     assert_ne!(plain["hash"], decay["hash"]);
     let text = fs::read_to_string(STUDY.path("tuned decay/state.json")).unwrap();
     assert!(text.contains("0.5"), "{text}");
+    tune("tuned half", &["--mixed_precision", "bf16", "--use_8bit_optimizer"]);
+    let state = read_json(&STUDY.path("tuned half/state.json"));
+    assert_eq!(state["settings"]["training"]["mixed_precision"], "bf16");
+    assert_eq!(state["settings"]["training"]["optimizer"]["bits"], 8);
     // The study once, with --study.
     let same = pruned("tuned same", &["--study", &study, "--fine-tune"]);
     assert_eq!(same["hash"], plain["hash"]);
@@ -153,6 +157,8 @@ fn options_of_fine_tuning_reach_it() {
     let out = path("untuned");
     let note = prune(&["--out", &out, "--ema_power", "0.5"]).succeeded();
     assert!(note.stderr.contains("--ema-power has no effect"), "{}", note.stderr);
+    let note = prune(&["--out", &path("untuned too"), "--mixed_precision", "fp16"]).succeeded();
+    assert!(note.stderr.contains("--mixed-precision has no effect"), "{}", note.stderr);
 }
 
 #[test]

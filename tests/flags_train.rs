@@ -101,6 +101,8 @@ fn logs_pictures_and_checkpoints_are_left_beside_the_model() {
     let csv = std::fs::read_to_string(log.join("metrics.csv")).unwrap();
     let steps: Vec<&str> = csv.lines().skip(1).map(|row| row.split(',').next().unwrap()).collect();
     assert_eq!(steps, ["2", "4", "6"], "{csv}");
+    assert!(csv.starts_with("step,loss,gradient_norm,images_per_second,skipped_steps\n"), "{csv}");
+    assert!(csv.lines().skip(1).all(|row| row.ends_with(",0")), "{csv}");
     assert_eq!(names(&log.join("samples")), ["0000003.png", "0000006.png"]);
     assert_eq!(names(&log.join("checkpoints")), ["0000002", "0000004", "0000006"]);
     assert!(log.join("null/config.json").is_file());

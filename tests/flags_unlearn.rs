@@ -118,6 +118,53 @@ fn each_setting_changes_its_method() {
 }
 
 #[test]
+fn options_of_training_reach_the_method_and_leave_their_logs() {
+    let plain = of_two("untouched", &["--method", "gd"]);
+    for (name, options, key, value) in [
+        ("bf16", &["--mixed_precision", "bf16"][..], "/training/mixed_precision", json!("bf16")),
+        (
+            "slices",
+            &["--gradient_accumulation_steps", "2"],
+            "/training/gradient_accumulation_steps",
+            json!(2),
+        ),
+        ("eight", &["--use_8bit_optimizer"], "/training/optimizer/bits", json!(8)),
+        ("decay", &["--ema_max_decay", "0.1"], "/training/ema/max_decay", json!(0.1)),
+        ("gamma", &["--ema_inv_gamma", "2.0"], "/training/ema/inv_gamma", json!(2.0)),
+        ("power", &["--ema_power", "0.5"], "/training/ema/power", json!(0.5)),
+    ] {
+        let changed = of_two(name, &[&["--method", "gd"], options].concat());
+        let state = read_json(&STUDY.path(name).join("state.json"));
+        assert_eq!(state["settings"].pointer(key), Some(&value), "{name}: {}", state["settings"]);
+        // The states of a few steps fit 8 bits exactly where they are small tensors only.
+        assert!(name == "eight" || changed["hash"] != plain["hash"], "{name}");
+    }
+    assert_ne!(of_two("other seed", &["--method", "gd", "--opt_seed", "9"])["hash"], plain["hash"]);
+
+    let log = ["--log_freq", "1", "--keep_all_ckpts", "--checkpoint_every", "1", "--save_null_model"];
+    let logged = of_two("logged", &[&["--method", "gd"], &log[..]].concat());
+    assert_eq!(logged["hash"], plain["hash"], "what is left beside changes nothing");
+    let folder = STUDY.path("logged-log");
+    let rows = fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    assert!(rows.starts_with("step,loss,gradient_norm,images_per_second,skipped_steps\n1,"), "{rows}");
+    assert_eq!(rows.lines().count(), 3);
+    assert!(folder.join("checkpoints/0000001/state.json").is_file());
+    assert!(folder.join("null/config.json").is_file());
+
+    // Retraining by the settings of [train]; those who are left out by name; what finds a pruned model in the reference.
+    let pruned = path("pruned");
+    let shorter = ["--mixed_precision", "bf16", "--num_train_steps", "500"];
+    ask("scratch", &[&["--method", "retrain", "--members", "0,2"], &shorter[..]].concat()).succeeded();
+    let state = read_json(&STUDY.path("scratch/state.json"));
+    assert_eq!(state["settings"]["training"]["mixed_precision"], "bf16");
+    assert_eq!(state["settings"]["schedule"]["num_train_timesteps"], 500);
+    let same = ["--method", "gd", "--load", &pruned, "--excluded_class", "Chris Goerner,3"];
+    let found = ["--pruning_ratio", "0.3", "--pruner", "magnitude", "--thr", "0.05"];
+    let excluded = ask("excluded", &[&same[..], &found].concat()).json();
+    assert_eq!((&excluded["coalition"], &excluded["hash"]), (&plain["coalition"], &plain["hash"]));
+}
+
+#[test]
 fn coalitions_are_drawn_from_every_distribution() {
     let remaining = |name: &str, arguments: &[&str]| -> Vec<u64> {
         let pruned = path("pruned");
@@ -289,6 +336,10 @@ fn what_cannot_be_is_refused() {
     ask("refused", &["--method", "lora", "--members", "0"]).refused(2, &["`lora`", "none was given"]);
     assert!(!STUDY.path("refused").exists());
     ask("marked", &["--load", &pruned, "--pruned", "--method", "ga", "--members", "0"]).succeeded();
+
+    refused(&pruned, &["--method", "conditional", two[0], two[1]], &["`conditional`", "tribute run"]);
+    refused(&pruned, &["--mixed_precision", "fp8", two[0], two[1]], &["fp8", "bf16"]);
+    refused(&pruned, &["--method", "lora", two[0], two[1], "--lora_rank", "65537"], &["lora_rank"]);
 
     // A network without attention.
     let plain = TinyStudy::new();

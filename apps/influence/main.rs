@@ -24,7 +24,10 @@ struct Arguments {
     /// Samples written by tribute-sample for repetition 0; sampled anew when left out
     #[arg(long)]
     samples: Option<PathBuf>,
-    /// Methods, separated by commas; all when left out
+    /// Model folder that guda unlearns contributors from by the study's method, such as the pruned one; --model when left out
+    #[arg(long)]
+    parent: Option<PathBuf>,
+    /// Methods, separated by commas; all that make no models (all but guda) when left out
     #[arg(long, value_delimiter = ',')]
     methods: Vec<InfluenceMethod>,
     /// Folder for scores.json and scores.csv; only printed when left out
@@ -67,7 +70,7 @@ impl Arguments {
     /// The methods, each once.
     fn methods(&self) -> anyhow::Result<Vec<InfluenceMethod>> {
         if self.methods.is_empty() {
-            return Ok(InfluenceMethod::ALL.to_vec());
+            return Ok(InfluenceMethod::without_models().collect());
         }
         for (i, method) in self.methods.iter().enumerate() {
             if self.methods[..i].contains(method) {
@@ -90,7 +93,10 @@ fn main() -> ExitCode {
                 Some(folder) => read_samples(folder)?,
                 None => context.sample(&model, 0, "sample", &session.progress)?,
             };
-            let scores = baseline_scores(&context, &model, &samples, &methods, &session.progress)?;
+            let parent =
+                arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
+            let start = Some(parent.as_ref().unwrap_or(&model));
+            let scores = baseline_scores(&context, &model, start, &samples, &methods, &session.progress)?;
             let result = as_json(&context, &arguments.model, samples.shape[0], &scores);
             if let Some(folder) = &arguments.out {
                 write(folder, &context, &result, &scores)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use study::{Context, Overrides, PruneConfig, StudyConfig, StudyError};
-use terminal::{LayerArgs, Session, usage};
+use terminal::{LayerArgs, OptimizationArgs, Session, usage};
 
 use crate::Arguments;
 
@@ -22,18 +22,8 @@ pub struct ImageOptions {
 /// Options of the fine-tuning behind --fine-tune, which also is what a scan times.
 #[derive(Debug, Clone, Args)]
 pub struct TrainingOptions {
-    /// Fine-tuning: batches whose gradients are averaged for one update
-    #[arg(long)]
-    gradient_accumulation_steps: Option<usize>,
-    /// Fine-tuning: inverse rate of the average's warm-up
-    #[arg(long)]
-    ema_inv_gamma: Option<f64>,
-    /// Fine-tuning: exponent of the average's warm-up
-    #[arg(long)]
-    ema_power: Option<f64>,
-    /// Fine-tuning: largest decay of the average
-    #[arg(long)]
-    ema_max_decay: Option<f64>,
+    #[command(flatten)]
+    optimization: OptimizationArgs,
     /// Accepted for the reference's command lines; pruning samples nothing
     #[arg(long, hide = true)]
     num_inference_steps: Option<usize>,
@@ -41,23 +31,8 @@ pub struct TrainingOptions {
 
 impl TrainingOptions {
     fn set(&self, set: &mut Overrides) {
-        let section = "fine_tune.optimization";
-        set.set(&format!("{section}.gradient_accumulation_steps"), self.gradient_accumulation_steps);
-        set.set(&format!("{section}.ema.inv_gamma"), self.ema_inv_gamma);
-        set.set(&format!("{section}.ema.power"), self.ema_power);
-        set.set(&format!("{section}.ema.max_decay"), self.ema_max_decay);
+        self.optimization.set(set, "fine_tune.optimization");
         set.set("sample.num_inference_steps", self.num_inference_steps);
-    }
-
-    /// The first of these options that was given.
-    fn first_given(&self) -> Option<&'static str> {
-        let given = [
-            ("--gradient-accumulation-steps", self.gradient_accumulation_steps.is_some()),
-            ("--ema-inv-gamma", self.ema_inv_gamma.is_some()),
-            ("--ema-power", self.ema_power.is_some()),
-            ("--ema-max-decay", self.ema_max_decay.is_some()),
-        ];
-        given.iter().find(|(_, given)| *given).map(|(name, _)| *name)
     }
 }
 
@@ -110,7 +85,7 @@ impl Arguments {
         let file = fine_tune.or(self.study.as_deref());
         if self.fine_tune.is_none()
             && !self.scan
-            && let Some(option) = self.training.first_given()
+            && let Some(option) = self.training.optimization.first_given()
         {
             // Also where stderr is no terminal, and so shows no bars.
             if !self.compute.quiet {

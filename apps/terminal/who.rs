@@ -25,7 +25,7 @@ enum Distribution {
     None,
 }
 
-/// The coalition, in one of four ways.
+/// The coalition, in one of five ways.
 #[derive(Debug, Args)]
 pub struct Who {
     /// Who remains, as n:hex (12:fff is all of 12)
@@ -43,6 +43,9 @@ pub struct Who {
     /// Share of contributors that remain in draws of `datamodel`
     #[arg(long, requires = "removal_dist")]
     datamodel_alpha: Option<f64>,
+    /// Leave out these contributors, by name or by number in the order of their names, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["coalition", "members", "draw", "removal_dist"])]
+    excluded_class: Vec<String>,
 }
 
 impl Who {
@@ -57,6 +60,9 @@ impl Who {
         let n = context.contributors();
         if let Some(coalition) = &self.coalition {
             return Ok(Some(coalition.clone()));
+        }
+        if !self.excluded_class.is_empty() {
+            return self.without_excluded(context).map(Some);
         }
         if let Some(members) = &self.members {
             let coalition = Coalition::from_members(n, members.iter().copied());
@@ -78,5 +84,22 @@ impl Who {
                 Ok(Some(training_draw(context, distribution.as_ref(), draw.unwrap_or(0))?))
             }
         }
+    }
+
+    /// Everybody but --excluded-class.
+    fn without_excluded(&self, context: &Context) -> anyhow::Result<Coalition> {
+        let n = context.contributors();
+        let mut excluded = Vec::new();
+        for word in &self.excluded_class {
+            let named = context.dataset.contributors().iter().position(|one| one.name == *word);
+            let index = named.or_else(|| word.parse().ok().filter(|&index| index < n)).ok_or_else(|| {
+                usage(format!(
+                    "--excluded-class {word}: no contributor has this name, and numbers are 0 to {}",
+                    n.saturating_sub(1)
+                ))
+            })?;
+            excluded.push(index);
+        }
+        Ok(Coalition::from_members(n, excluded).map_err(StudyError::from)?.complement())
     }
 }

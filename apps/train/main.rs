@@ -41,9 +41,6 @@ struct Arguments {
     load: Option<PathBuf>,
     #[command(flatten)]
     who: Who,
-    /// Leave out these contributors, by name or by number in the order of their names, separated by commas
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["coalition", "members", "draw", "removal_dist"])]
-    excluded_class: Vec<String>,
     #[command(flatten)]
     settings: Settings,
     /// For latent models, which this version does not train
@@ -100,7 +97,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "--data-parallel is {ranks}, but a batch has {batch_size} images: give at most as many processes"
         )));
     }
-    let images = arguments.images(&context)?;
+    let images =
+        arguments.who.coalition(&context)?.unwrap_or_else(|| Coalition::full(context.contributors()));
     let start = arguments.load.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
     let (trained, method) = match (arguments.method, &start) {
         (TrainMethod::Retrain, start) => {
@@ -189,27 +187,6 @@ impl Arguments {
             Some(rank) => Box::new(Follower::new(rank, self.data_parallel)),
             None => Box::new(Leader::start(self.data_parallel)?),
         })
-    }
-
-    /// Whose images are trained on.
-    fn images(&self, context: &Context) -> anyhow::Result<Coalition> {
-        let n = context.contributors();
-        if self.excluded_class.is_empty() {
-            return Ok(self.who.coalition(context)?.unwrap_or_else(|| Coalition::full(n)));
-        }
-        let mut excluded = Vec::new();
-        for word in &self.excluded_class {
-            let named = context.dataset.contributors().iter().position(|one| one.name == *word);
-            let index = named.or_else(|| word.parse().ok().filter(|&index| index < n)).ok_or_else(|| {
-                usage(format!(
-                    "--excluded-class {word}: no contributor has this name, and numbers are 0 to {}",
-                    n - 1
-                ))
-            })?;
-            excluded.push(index);
-        }
-        let excluded = Coalition::from_members(n, excluded).map_err(study::StudyError::from)?;
-        Ok(excluded.complement())
     }
 
     fn prune_and_fine_tune(

@@ -1,8 +1,9 @@
 //! Options that are keys of the study.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 use study::Overrides;
+use terminal::OptimizationArgs;
 
 /// Settings of training and of what it leaves beside the model.
 #[derive(Debug, Args)]
@@ -16,24 +17,8 @@ pub struct Settings {
     /// Learning rate (train.optimization.optimizer.learning_rate)
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// Slices that each batch goes through the network in, to save memory
-    #[arg(long)]
-    gradient_accumulation_steps: Option<usize>,
-    /// Precision of weights and activations within a step
-    #[arg(long, value_enum)]
-    mixed_precision: Option<MixedPrecision>,
-    /// Keep the optimiser's state in 8 bits
-    #[arg(long)]
-    use_8bit_optimizer: bool,
-    /// Inverse rate of the average's warm-up (1.0)
-    #[arg(long)]
-    ema_inv_gamma: Option<f64>,
-    /// Exponent of the average's warm-up (0.75)
-    #[arg(long)]
-    ema_power: Option<f64>,
-    /// Largest decay of the average (0.9999)
-    #[arg(long)]
-    ema_max_decay: Option<f64>,
+    #[command(flatten)]
+    optimization: OptimizationArgs,
     /// Timesteps of the forward process (diffusion.num_train_timesteps)
     #[arg(long)]
     num_train_steps: Option<usize>,
@@ -72,17 +57,6 @@ pub struct Settings {
     thr: Option<f64>,
 }
 
-/// `--mixed-precision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MixedPrecision {
-    /// 32 bits throughout
-    No,
-    /// 16 bits with 5 of exponent, losses scaled
-    Fp16,
-    /// 16 bits with 8 of exponent
-    Bf16,
-}
-
 impl Settings {
     /// What is laid over the study.
     pub fn overrides(&self, fine_tunes: bool) -> Overrides {
@@ -92,12 +66,7 @@ impl Settings {
         let mut training = |key: &str, value: Option<Value>| set.set(&format!("{section}.{key}"), value);
         training("batch_size", self.batch_size.map(number));
         training("optimizer.learning_rate", self.learning_rate.map(Value::from));
-        training("gradient_accumulation_steps", self.gradient_accumulation_steps.map(number));
-        training("mixed_precision", self.mixed_precision.map(word));
-        training("optimizer.bits", self.use_8bit_optimizer.then_some(Value::from(8)));
-        training("ema.inv_gamma", self.ema_inv_gamma.map(Value::from));
-        training("ema.power", self.ema_power.map(Value::from));
-        training("ema.max_decay", self.ema_max_decay.map(Value::from));
+        self.optimization.set(&mut set, section);
         set.set("diffusion.num_train_timesteps", self.num_train_steps);
         set.set("sample.num_inference_steps", self.num_inference_steps);
         set.set("sample.count", self.n_samples);
@@ -116,13 +85,4 @@ impl Settings {
 
 fn number(value: usize) -> Value {
     Value::from(value)
-}
-
-fn word(precision: MixedPrecision) -> Value {
-    let word = match precision {
-        MixedPrecision::No => "no",
-        MixedPrecision::Fp16 => "fp16",
-        MixedPrecision::Bf16 => "bf16",
-    };
-    Value::from(word)
 }

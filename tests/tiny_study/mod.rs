@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ledger::Record;
+use ledger::{Ledger, Record, RunKey};
+use removal::Coalition;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -323,4 +324,34 @@ pub fn copy_folder(from: &Path, to: &Path) {
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::copy(&file, &target).unwrap();
     }
+}
+
+/// A file of records of a made-up game with `n` contributors: draws by `gd`, v(all) and v(none), and four test coalitions
+/// retrained twice. Each has the behaviour `charm`, but draws that are `lacking` have another one.
+pub fn game(
+    n: usize,
+    draws: &[&[usize]],
+    lacking: &[&[usize]],
+    utility: impl Fn(&Coalition) -> f64,
+) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
+    let of = |members: &[usize]| Coalition::from_members(n, members.iter().copied()).unwrap();
+    let put = |method: &str, coalition: Coalition, repetition: u64, name: &str| {
+        let value = utility(&coalition);
+        let key = RunKey::new(method, coalition).seed("repetition", repetition);
+        ledger.put(&Record::new(key).unwrap().behavior(name, value)).unwrap();
+    };
+    put("null", Coalition::empty(n), 0, "charm");
+    put("gd", Coalition::full(n), 0, "charm");
+    for draw in draws {
+        put("gd", of(draw), 0, if lacking.contains(draw) { "other" } else { "charm" });
+    }
+    for test in [&[0usize, 1] as &[usize], &[1, 2], &[0, 2], &[2, 3]] {
+        put("retrain", of(test), 1, "charm");
+        put("retrain", of(test), 2, "charm");
+    }
+    let path = folder.path().join("records.jsonl");
+    ledger.export_jsonl(&path, |_| true).unwrap();
+    (folder, path)
 }

@@ -24,6 +24,8 @@ pub mod unet;
 mod weight_files;
 
 pub use atomic_file::{create_file, remove_if_abandoned, write_atomically};
+/// What a network is to the training loop: its parameters.
+pub use burn::module::Module;
 /// Where tensors live; see [`device::DeviceChoice`] to open one by name.
 pub use burn::tensor::Device;
 pub use denoiser::Denoiser;

@@ -49,6 +49,10 @@ pub enum InfluenceMethod {
     /// `trak` over the norm of the gradient, `|phi(z)|`. Hammoudeh and Lowd 2022, <https://arxiv.org/abs/2201.10055>.
     #[serde(alias = "renormalized_influence")]
     RenormalisedInfluence,
+    /// By how much the loss on the model's own samples rises when a contributor's images are unlearned. Murata et al. 2026
+    /// (GUDA), <https://arxiv.org/abs/2601.22651>. It makes one model for each contributor, so it scores no single images, and is
+    /// computed by who can make them.
+    Guda,
 }
 
 /// What a method is computed from.
@@ -60,6 +64,8 @@ pub enum Evidence {
     Features,
     /// Projected gradients of the model.
     Gradients,
+    /// Models that unlearned a contributor.
+    Unlearning,
 }
 
 /// From the scores of a contributor's images to the contributor's.
@@ -72,8 +78,8 @@ pub enum Aggregate {
 }
 
 impl InfluenceMethod {
-    /// All methods.
-    pub const ALL: [Self; 12] = [
+    /// All methods; those that make models last.
+    pub const ALL: [Self; 13] = [
         Self::PixelSimilarityMean,
         Self::PixelSimilarityMax,
         Self::FeatureSimilarityMean,
@@ -86,7 +92,13 @@ impl InfluenceMethod {
         Self::JourneyTrak,
         Self::RelativeInfluence,
         Self::RenormalisedInfluence,
+        Self::Guda,
     ];
+
+    /// The methods that make no models.
+    pub fn without_models() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|method| method.evidence() != Evidence::Unlearning)
+    }
 
     /// The method as a word.
     pub fn name(self) -> &'static str {
@@ -103,6 +115,7 @@ impl InfluenceMethod {
             Self::JourneyTrak => "journey_trak",
             Self::RelativeInfluence => "relative_influence",
             Self::RenormalisedInfluence => "renormalised_influence",
+            Self::Guda => "guda",
         }
     }
 
@@ -121,6 +134,7 @@ impl InfluenceMethod {
             Self::JourneyTrak => "Journey-TRAK",
             Self::RelativeInfluence => "Relative influence",
             Self::RenormalisedInfluence => "Renormalised influence",
+            Self::Guda => "GUDA",
         }
     }
 
@@ -138,6 +152,7 @@ impl InfluenceMethod {
             | Self::JourneyTrak
             | Self::RelativeInfluence
             | Self::RenormalisedInfluence => Evidence::Gradients,
+            Self::Guda => Evidence::Unlearning,
         }
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::StudyError;
+use crate::group_unlearning::unlearned_likelihoods;
 use crate::measuring::rgb_images;
 use crate::progress::{Progress, Task, TaskProgress, Unit};
 
@@ -27,7 +28,7 @@ pub struct MethodScores {
     pub method: InfluenceMethod,
     /// Of each contributor, in their order.
     pub scores: Vec<f64>,
-    /// Of each training image, in the order of the study's training view.
+    /// Of each training image, in the order of the study's training view; empty for a method that scores no images.
     pub image_scores: Vec<f64>,
     /// Seconds that the method takes alone. Methods share what they are computed from, so several take less than the sum.
     pub seconds: f64,
@@ -38,6 +39,8 @@ pub struct MethodScores {
 /// Scores the contributors by each of `methods`, in their order and each once. `model` has the weights that `samples` were
 /// made with; sample k is that of index k, as [`Context::sample`] makes it for repetition 0.
 ///
+/// `parent` is what [`InfluenceMethod::Guda`] unlearns from by the study's method, which may do without (`retrain`).
+///
 /// Training images are taken as they are, not mirrored.
 ///
 /// # Errors
@@ -46,6 +49,7 @@ pub struct MethodScores {
 pub fn baseline_scores(
     context: &Context,
     model: &UNet2DModel,
+    parent: Option<&UNet2DModel>,
     samples: &SampledImages,
     methods: &[InfluenceMethod],
     progress: &dyn Progress,
@@ -85,6 +89,15 @@ pub fn baseline_scores(
     }
     for scored in gradient_scores(context, model, samples, methods, progress)? {
         keep(scored.method, scored.scores, scored.seconds, scored.shared_seconds)?;
+    }
+    if methods.contains(&InfluenceMethod::Guda) {
+        let start = Instant::now();
+        let (method, of_contributors) =
+            (InfluenceMethod::Guda, unlearned_likelihoods(context, parent, samples, progress)?);
+        let seconds = start.elapsed().as_secs_f64();
+        let (image_scores, shared_seconds) = (Vec::new(), 0.0);
+        let scored = MethodScores { method, scores: of_contributors, image_scores, seconds, shared_seconds };
+        scores.insert(method, scored);
     }
     let mut order = Vec::with_capacity(methods.len());
     for method in methods {

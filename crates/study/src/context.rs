@@ -1,7 +1,7 @@
 //! What every run of a study shares: images, network shape, schedule, measures and streams.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use data::{Batches, Dataset, Split};
 use diffusion_core::samplers::{SampledImages, initial_noise, sample};
@@ -10,12 +10,15 @@ use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNe
 use ledger::Value;
 use removal::Coalition;
 use streams::Streams;
-use unlearn::MethodOn;
+use unlearn::{Method, MethodOn, UnlearnError};
 
 use crate::config::StudyConfig;
 use crate::error::StudyError;
+use crate::layout::StudyDir;
 use crate::measuring::{Measuring, prepare_measurer};
+use crate::models::TrainedModel;
 use crate::progress::{Progress, Task, Unit};
+use crate::proxy::Proxy;
 use crate::runs::RunSettings;
 
 /// A study whose file is valid and whose images are open. Clones share images and measures.
@@ -38,6 +41,8 @@ pub struct Context {
     /// Hash of images, contributors, key and resolution.
     pub data_hash: String,
     measuring: Arc<Measuring>,
+    /// The network that stands for the models of coalitions, once it is made.
+    proxy: Arc<OnceLock<Proxy>>,
 }
 
 impl Context {
@@ -59,7 +64,8 @@ impl Context {
         let split = dataset.split(config.data.held_out, &streams)?;
         let data_hash = dataset.content_hash()?;
         let measuring = Arc::new(Measuring::new(&config, &device)?);
-        Ok(Self { config, unet, schedule, dataset, split, device, device_name, data_hash, measuring })
+        let proxy = Arc::default();
+        Ok(Self { config, unet, schedule, dataset, split, device, device_name, data_hash, measuring, proxy })
     }
 
     /// The same images, network and measures with another way to make the models of coalitions.
@@ -67,7 +73,37 @@ impl Context {
         let mut context = self.clone();
         context.config.unlearn.method = on.method;
         context.config.unlearn.parent = on.parent;
+        context.proxy = Arc::default();
         context
+    }
+
+    /// Makes the network that the study's method samples for all coalitions, if that is its method, and tells the seconds its
+    /// training took.
+    ///
+    /// # Errors
+    /// As [`Proxy::make`].
+    pub(crate) fn prepare_proxy(
+        &self,
+        dir: &StudyDir,
+        parent: &TrainedModel,
+        progress: &dyn Progress,
+    ) -> Result<f64, StudyError> {
+        if self.config.unlearn.method != Method::Conditional {
+            return Ok(0.0);
+        }
+        if let Some(proxy) = self.proxy.get() {
+            return Ok(proxy.seconds);
+        }
+        let made = Proxy::make(self, dir, parent, progress)?;
+        Ok(self.proxy.get_or_init(|| made).seconds)
+    }
+
+    /// The network that stands for the models of coalitions.
+    ///
+    /// # Errors
+    /// If [`Self::prepare_proxy`] has not made it.
+    pub(crate) fn proxy(&self) -> Result<&Proxy, StudyError> {
+        Ok(self.proxy.get().ok_or(UnlearnError::NoCoalitionModel)?)
     }
 
     /// Number of training images of each contributor.

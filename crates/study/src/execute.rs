@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use diffusion_core::samplers::SampledImages;
-use diffusion_core::training::{Outcome, StepReport, Trainer};
-use diffusion_core::{Denoiser, DiffusionError, UNet2DModel};
+use diffusion_core::training::{Outcome, StepReport, Trainer, TrainingTask};
+use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use ledger::{Record, RunKey, Value};
 use unlearn::Method;
 
@@ -30,8 +30,8 @@ const WORTH_SAVING: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop; those of the training loop and of saving.
-pub(crate) fn train_to<M: Denoiser>(
-    trainer: &mut Trainer<M>,
+pub(crate) fn train_to<M: Module, T: TrainingTask<M>>(
+    trainer: &mut Trainer<M, T>,
     batches: &data::Batches,
     goal: &Goal<'_>,
     progress: &dyn Progress,
@@ -130,6 +130,16 @@ pub fn execute(
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
     let key = run.key(&context.run_settings())?;
+    if let (Recipe::Unlearn { .. }, Method::Conditional) = (&run.recipe, context.config.unlearn.method) {
+        let proxy = context.proxy()?;
+        let sample = || proxy.sample(context, &run.coalition, label, progress);
+        // What is measured without pictures.
+        let model = proxy.at_mean(&run.coalition)?;
+        let measure = |samples: &SampledImages| context.measure(&model, samples);
+        let (record, samples) = record_of(context, key, 0.0, &sample, &measure)?;
+        write_sheet(&dir.samples(&record.id()), &samples)?;
+        return Ok(record);
+    }
     let unfinished = dir.unfinished(&key.id()?);
     let (model, train_seconds) = make_model(context, run, parent, &unfinished, label, progress)?;
     measure_model(context, dir, key, &model, run.repetition(), train_seconds, label, progress)
@@ -169,8 +179,20 @@ pub(crate) fn measured_record(
     progress: &dyn Progress,
     measure: &dyn Fn(&SampledImages) -> Result<Behaviors, StudyError>,
 ) -> Result<(Record, SampledImages), StudyError> {
+    let sample = || context.sample(model, repetition, label, progress);
+    record_of(context, key, train_seconds, &sample, measure)
+}
+
+/// The record of a run whose pictures `sample` makes, and the pictures.
+fn record_of(
+    context: &Context,
+    key: RunKey,
+    train_seconds: f64,
+    sample: &dyn Fn() -> Result<SampledImages, StudyError>,
+    measure: &dyn Fn(&SampledImages) -> Result<Behaviors, StudyError>,
+) -> Result<(Record, SampledImages), StudyError> {
     let start = Instant::now();
-    let samples = context.sample(model, repetition, label, progress)?;
+    let samples = sample()?;
     let sampled = start.elapsed().as_secs_f64();
     let behaviors = measure(&samples)?;
     let measured = start.elapsed().as_secs_f64() - sampled;

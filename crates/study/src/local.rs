@@ -46,7 +46,14 @@ pub(crate) fn local_behaviors(
 }
 
 /// The model's loss on each picture.
-fn losses(context: &Context, model: &UNet2DModel, pictures: &SampledImages) -> Result<Vec<f64>, StudyError> {
+///
+/// # Errors
+/// A model that gives NaN.
+pub(crate) fn losses(
+    context: &Context,
+    model: &UNet2DModel,
+    pictures: &SampledImages,
+) -> Result<Vec<f64>, StudyError> {
     let [count, height, width, channels] = pictures.shape;
     let plane = height * width;
     let mut pixels = Vec::with_capacity(pictures.pixels.len());

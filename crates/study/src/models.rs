@@ -32,6 +32,15 @@ pub struct TrainedModel {
     pub seconds: f64,
 }
 
+impl TrainedModel {
+    /// What a finished training made.
+    fn of(trainer: &Trainer<UNet2DModel>) -> Result<Self, StudyError> {
+        let model = trainer.ema_model()?;
+        let hash = model_hash(model.config(), &model.state_dict()?);
+        Ok(Self { model, hash, seconds: trainer.elapsed_seconds() })
+    }
+}
+
 /// The model trained on everybody's images: loaded if finished, else trained, from its newest checkpoint if there is one.
 ///
 /// # Errors
@@ -97,7 +106,6 @@ pub fn train_from(
         context.training_streams(0).child("training", 0),
     )?
     .with_identity(identity);
-    let kept = log_folder(folder);
     let begun = checkpoint_exists(folder);
     if begun {
         trainer = trainer.restore(folder)?;
@@ -108,7 +116,43 @@ pub fn train_from(
         first_rank = exchange.rank() == 0;
         trainer = trainer.with_exchange(exchange)?;
     }
-    if !begun && first_rank && config.log.null_model {
+    let label = "train the full model";
+    let into = Into { folder, steps: config.steps, images, repetition: 0, label, begun, first_rank };
+    TrainedModel::of(&train_into(context, trainer, &into, progress)?)
+}
+
+/// A training of a whole network into a folder.
+pub(crate) struct Into<'a> {
+    /// Where the model and its checkpoints are kept.
+    pub folder: &'a Path,
+    /// Steps in all.
+    pub steps: u64,
+    /// Whose images it is trained on.
+    pub images: &'a Coalition,
+    /// Which independent repetition.
+    pub repetition: u64,
+    /// What progress is shown under.
+    pub label: &'a str,
+    /// Whether the trainer was restored from the folder.
+    pub begun: bool,
+    /// Whether this process writes files: with other ranks of a data-parallel training, only the first does.
+    pub first_rank: bool,
+}
+
+/// Brings a trainer to its last step, and leaves what `[train.log]` says beside the model.
+///
+/// # Errors
+/// As [`full_model`]; ranks that are lost.
+pub(crate) fn train_into(
+    context: &Context,
+    mut trainer: Trainer<UNet2DModel>,
+    into: &Into<'_>,
+    progress: &dyn Progress,
+) -> Result<Trainer<UNet2DModel>, StudyError> {
+    let config = &context.config.train;
+    let Into { folder, steps, first_rank, .. } = *into;
+    let kept = log_folder(folder);
+    if !into.begun && first_rank && config.log.null_model {
         let fresh = trainer.ema_model()?;
         let forward = Some(context.schedule.config());
         model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?, forward)?;
@@ -120,48 +164,45 @@ pub fn train_from(
         let goal = Goal {
             folder: first_rank.then_some(folder),
             saves: Saves::Steps(config.checkpoint_every),
-            steps: next_pause(config, trainer.step()),
-            last: config.steps,
-            images,
-            repetition: 0,
-            label: "train the full model",
+            steps: next_pause(config, trainer.step(), steps),
+            last: steps,
+            images: into.images,
+            repetition: into.repetition,
+            label: into.label,
             metrics: metrics.as_ref(),
         };
         trainer = advance(context, trainer, &goal, progress)?;
         if first_rank {
-            keep(context, &trainer, folder, &kept, progress)?;
+            keep(context, &trainer, into, &kept, progress)?;
         }
-        if trainer.step() >= config.steps {
-            break;
+        if trainer.step() >= steps {
+            return Ok(trainer);
         }
     }
-    let model = trainer.ema_model()?;
-    let hash = model_hash(model.config(), &model.state_dict()?);
-    Ok(TrainedModel { model, hash, seconds: trainer.elapsed_seconds() })
 }
 
 /// The step after `step` at which something is kept: the end, or a multiple of a cadence.
-fn next_pause(config: &TrainConfig, step: u64) -> u64 {
+fn next_pause(config: &TrainConfig, step: u64, last: u64) -> u64 {
     let checkpoints = if config.log.keep_checkpoints { config.checkpoint_every } else { 0 };
     let cadences = [config.log.sample_every, checkpoints].into_iter().filter(|&every| every > 0);
-    cadences.map(|every| (step / every + 1) * every).chain([config.steps]).min().unwrap_or(config.steps)
+    cadences.map(|every| (step / every + 1) * every).chain([last]).min().unwrap_or(last)
 }
 
 /// Keeps pictures and checkpoints whose time has come.
 fn keep(
     context: &Context,
     trainer: &Trainer<UNet2DModel>,
-    folder: &Path,
+    into: &Into<'_>,
     kept: &Path,
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
     let config = &context.config.train;
     let step = trainer.step();
-    let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == config.steps);
+    let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == into.steps);
     if due(config.log.sample_every) {
         let path = kept.join("samples").join(format!("{step:07}.png"));
         if !path.is_file() {
-            let samples = context.sample(&trainer.ema_model()?, 0, "train the full model", progress)?;
+            let samples = context.sample(&trainer.ema_model()?, into.repetition, into.label, progress)?;
             let parent = kept.join("samples");
             std::fs::create_dir_all(&parent).map_err(StudyError::io("create", &parent))?;
             write_sheet(&path, &samples)?;
@@ -169,7 +210,7 @@ fn keep(
     }
     if config.log.keep_checkpoints && due(config.checkpoint_every) {
         let path = kept.join("checkpoints").join(format!("{step:07}"));
-        if !checkpoint_exists(&path) && checkpoint_exists(folder) {
+        if !checkpoint_exists(&path) && checkpoint_exists(into.folder) {
             trainer.save(&path)?;
         }
     }
@@ -236,8 +277,13 @@ pub fn fine_tune_pruned(
         ("data".to_owned(), context.data_hash.clone()),
         ("parent".to_owned(), parent.to_owned()),
     ]));
-    let steps = context.config.fine_tune.steps;
-    finish(context, trainer, folder, steps, "fine-tune the pruned model", progress)
+    let (steps, label) = (context.config.fine_tune.steps, "fine-tune the pruned model");
+    let begun = checkpoint_exists(folder);
+    let trainer = if begun { trainer.restore(folder)? } else { trainer };
+    let everybody = Coalition::full(context.contributors());
+    let images = &everybody;
+    let into = Into { folder, steps, images, repetition: 0, label, begun, first_rank: true };
+    TrainedModel::of(&train_into(context, trainer, &into, progress)?)
 }
 
 /// The model of a coalition by a method, in `folder`; an unfinished training there continues. A method that starts from a
@@ -267,30 +313,4 @@ pub fn unlearned_model(
     let (model, seconds) = coalition_model(context, &wanted, progress)?;
     let hash = model_hash(model.config(), &model.state_dict()?);
     Ok(TrainedModel { model, hash, seconds })
-}
-
-/// Brings a trainer on everybody's images to its last step, from the checkpoint in `folder` if there is one.
-fn finish(
-    context: &Context,
-    trainer: Trainer<UNet2DModel>,
-    folder: &Path,
-    steps: u64,
-    label: &str,
-    progress: &dyn Progress,
-) -> Result<TrainedModel, StudyError> {
-    let everybody = Coalition::full(context.contributors());
-    let goal = Goal {
-        folder: Some(folder),
-        saves: Saves::Steps(context.config.train.checkpoint_every),
-        steps,
-        last: steps,
-        images: &everybody,
-        repetition: 0,
-        label,
-        metrics: None,
-    };
-    let trainer = advance(context, trainer, &goal, progress)?;
-    let model = trainer.ema_model()?;
-    let hash = model_hash(model.config(), &model.state_dict()?);
-    Ok(TrainedModel { model, hash, seconds: trainer.elapsed_seconds() })
 }

@@ -10,6 +10,7 @@ use unlearn::{Method, ParentModel};
 
 use crate::config::{MeasuresConfig, StudyConfig};
 use crate::error::StudyError;
+use crate::proxy::ProxySettings;
 
 /// Raised when a change of the program changes what a run computes.
 const RUN_FORMAT: u32 = 1;
@@ -196,6 +197,7 @@ fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, Stud
             let settings = unlearn.ascent();
             key.setting("optimization", &settings.training(optimization))?.setting("ga", &settings)?
         }
+        Method::Conditional => key.setting("conditional", &ProxySettings::of(config))?,
         Method::Iu => {
             key.setting("batch_size", &optimization.batch_size)?.setting("iu", &unlearn.influence())?
         }
@@ -260,15 +262,16 @@ mod tests {
             ("unlearn.lora_alpha", "8.0", "lora"),
             ("unlearn.lora_dropout", "0.0", "lora"),
             ("unlearn.lora_lr_ratio", "1.0", "lora"),
+            ("unlearn.conditional_steps", "7", "conditional"),
         ];
-        for method in ["retrain", "gd", "ga", "iu", "lora"] {
+        for method in ["retrain", "gd", "ga", "iu", "lora", "conditional"] {
             let plain = key(method, &[]).id().unwrap();
             for (name, value, of) in settings {
                 let changed = key(method, &[(name, value)]).id().unwrap();
                 assert_eq!(changed != plain, of == method, "{name} for {method}");
             }
             let longer = key(method, &[("unlearn.steps", "77")]).id().unwrap();
-            assert_eq!(longer != plain, !matches!(method, "ga" | "iu"), "steps for {method}");
+            assert_eq!(longer != plain, !matches!(method, "ga" | "iu" | "conditional"), "steps for {method}");
             let fewer = key(method, &[("unlearn.optimization.batch_size", "3")]).id().unwrap();
             assert_ne!(fewer, plain, "batch size for {method}");
         }

@@ -50,6 +50,8 @@ pub(crate) struct StudyModels {
     pub full: TrainedModel,
     /// Pruned and fine-tuned, where the method starts from it.
     pub pruned: Option<TrainedModel>,
+    /// Seconds that teaching the parent its contributors took, where the method needs that.
+    pub proxy_seconds: f64,
 }
 
 impl StudyModels {
@@ -138,7 +140,8 @@ impl<'a> RunningStudy<'a> {
             Some(ParentModel::Pruned) => Some(pruned_model(context, dir, &full, *progress)?),
             _ => None,
         };
-        let models = StudyModels { full, pruned };
+        let mut models = StudyModels { full, pruned, proxy_seconds: 0.0 };
+        models.proxy_seconds = context.prepare_proxy(dir, models.parent(), *progress)?;
         let parent = models.parent().hash.clone();
 
         let mut driver = PartDriver {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use data::Batches;
 use diffusion_core::model_folder::model_hash;
-use diffusion_core::training::{Trainer, check_destination, checkpoint_exists};
-use diffusion_core::{Denoiser, DiffusionError, UNet2DModel};
+use diffusion_core::training::{Trainer, TrainingTask, check_destination, checkpoint_exists};
+use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::influence::{Influence, influence_unlearn};
@@ -18,6 +18,7 @@ use unlearn::{Images, Method, Start, UnlearnError};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::train_to;
+use crate::models::{Into, train_into};
 use crate::progress::{Progress, Task, Unit};
 use crate::training_log::Metrics;
 
@@ -73,12 +74,12 @@ pub(crate) enum Saves {
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); a checkpoint of something else, or beyond
 /// the last step; those of training and of files.
-pub(crate) fn advance<M: Denoiser>(
+pub(crate) fn advance<M: Module, T: TrainingTask<M>>(
     context: &Context,
-    mut trainer: Trainer<M>,
+    mut trainer: Trainer<M, T>,
     goal: &Goal<'_>,
     progress: &dyn Progress,
-) -> Result<Trainer<M>, StudyError> {
+) -> Result<Trainer<M, T>, StudyError> {
     if let Some(folder) = goal.folder {
         // A trainer on its way is at its newest checkpoint already.
         if trainer.step() == 0 && checkpoint_exists(folder) {
@@ -123,6 +124,7 @@ pub(crate) fn coalition_model(
     match wanted.method {
         Method::Iu => influence(context, wanted, kept(wanted), progress),
         Method::Lora => adapters(context, wanted, folder, progress),
+        Method::Conditional => Err(UnlearnError::NoCoalitionModel.into()),
         Method::Retrain | Method::PruneFineTune | Method::Gd | Method::Ga => {
             let (trainer, steps, images) = trainer_of(context, wanted)?;
             let trainer = if folder.is_some() {
@@ -130,17 +132,22 @@ pub(crate) fn coalition_model(
             } else {
                 trainer
             };
-            let goal = Goal {
-                folder,
-                saves: wanted.saves,
-                steps,
-                last: steps,
-                images: &images,
-                repetition: wanted.repetition,
-                label: wanted.label,
-                metrics: None,
+            let (repetition, label) = (wanted.repetition, wanted.label);
+            let trainer = match kept(wanted) {
+                Some(folder) => {
+                    let begun = checkpoint_exists(folder);
+                    let trainer = if begun { trainer.restore(folder)? } else { trainer };
+                    let images = &images;
+                    let into = Into { folder, steps, images, repetition, label, begun, first_rank: true };
+                    train_into(context, trainer, &into, progress)?
+                }
+                None => {
+                    let (last, images) = (steps, &images);
+                    let saves = wanted.saves;
+                    let goal = Goal { folder, saves, steps, last, images, repetition, label, metrics: None };
+                    advance(context, trainer, &goal, progress)?
+                }
             };
-            let trainer = advance(context, trainer, &goal, progress)?;
             Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
         }
     }
@@ -174,6 +181,7 @@ fn trainer_of(
             let training = settings.training(config.unlearn_optimization());
             (settings.steps(removed, &training), training)
         }
+        Method::Conditional => return Err(UnlearnError::NoCoalitionModel.into()),
         Method::Gd | Method::Iu | Method::Lora => {
             (config.unlearn.steps, config.unlearn_optimization().clone())
         }

@@ -17,13 +17,19 @@ pub enum UnlearnError {
     },
     /// A word that names no method.
     #[error(
-        "unknown method `{word}`; known are retrain, prune_fine_tune, gd, ga, iu and lora, and gd_u, ga_u, iu_u and lora_u \
-         (on the unpruned model)"
+        "unknown method `{word}`; known are retrain, prune_fine_tune, gd, ga, iu, lora and conditional, and gd_u, ga_u, iu_u, \
+         lora_u and conditional_u (on the unpruned model)"
     )]
     UnknownMethod {
         /// What was written.
         word: String,
     },
+    /// The model of a coalition was asked for by a method that makes none.
+    #[error(
+        "method `conditional` makes no model of a coalition: it samples one network under the conditions of those who remain, \
+         in `tribute run` and `tribute compare`; take gd, ga, iu, lora or retrain here"
+    )]
+    NoCoalitionModel,
     /// A setting is out of its range.
     #[error("`{key}` is {value}, must be {allowed}")]
     Setting {
@@ -119,6 +125,7 @@ impl UnlearnError {
                 | Self::NoAttention
                 | Self::NothingRemains { .. }
                 | Self::NotEverybody
+                | Self::NoCoalitionModel
         )
     }
 }

@@ -27,6 +27,9 @@ pub enum Method {
     Iu,
     /// Low-rank adapters on attention, trained on R and merged; see [`lora`](crate::lora).
     Lora,
+    /// No model for a coalition: one network, trained once from the parent to know whose image it makes, is sampled under the
+    /// conditions of those who remain (SurrogateSHAP's proxy game, Lu et al. 2026, <https://arxiv.org/abs/2601.22276>).
+    Conditional,
 }
 
 /// Whose images a method trains on.
@@ -42,7 +45,8 @@ pub enum Images {
 
 impl Method {
     /// All methods.
-    pub const ALL: [Self; 6] = [Self::Retrain, Self::PruneFineTune, Self::Gd, Self::Ga, Self::Iu, Self::Lora];
+    pub const ALL: [Self; 7] =
+        [Self::Retrain, Self::PruneFineTune, Self::Gd, Self::Ga, Self::Iu, Self::Lora, Self::Conditional];
 
     /// Its name in study files, in records and on command lines.
     pub fn name(self) -> &'static str {
@@ -53,6 +57,7 @@ impl Method {
             Self::Ga => "ga",
             Self::Iu => "iu",
             Self::Lora => "lora",
+            Self::Conditional => "conditional",
         }
     }
 
@@ -71,7 +76,7 @@ impl Method {
         match self {
             Self::Retrain | Self::Gd | Self::Iu | Self::Lora => Images::Remaining,
             Self::Ga => Images::Removed,
-            Self::PruneFineTune => Images::All,
+            Self::PruneFineTune | Self::Conditional => Images::All,
         }
     }
 
@@ -101,8 +106,8 @@ pub enum ParentModel {
     Full,
 }
 
-/// A method with the model that it starts from, as one word: `retrain`, `gd`, `ga`, `iu`, `lora`, or with the suffix `_u`
-/// for the unpruned parent, as in `gd_u`; and `prune_fine_tune`.
+/// A method with the model that it starts from, as one word: `retrain`, `gd`, `ga`, `iu`, `lora`, `conditional`, or with the suffix
+/// `_u` for the unpruned parent, as in `gd_u`; and `prune_fine_tune`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MethodOn {
     /// The method.
@@ -141,8 +146,20 @@ mod tests {
 
     #[test]
     fn words_read_back() {
-        let words =
-            ["retrain", "prune_fine_tune", "gd", "gd_u", "ga", "ga_u", "iu", "iu_u", "lora", "lora_u"];
+        let words = [
+            "retrain",
+            "prune_fine_tune",
+            "gd",
+            "gd_u",
+            "ga",
+            "ga_u",
+            "iu",
+            "iu_u",
+            "lora",
+            "lora_u",
+            "conditional",
+            "conditional_u",
+        ];
         for word in words {
             assert_eq!(word.parse::<MethodOn>().unwrap().to_string(), word);
         }

@@ -98,14 +98,24 @@ impl NoisyBatch {
         streams: &Streams,
         number: u64,
     ) -> Result<Tensor<1>, DiffusionError> {
-        let device = module_device(model)?;
-        let noise = self.images(&self.noise, slice.clone(), &device);
-        let noisy = self.images(&self.noisy, slice.clone(), &device);
+        let predict = |noisy, times| model.predict_noise_in_training(noisy, times, streams, number);
+        Ok(self.error(slice, &module_device(model)?, predict))
+    }
+
+    /// The mean squared error over the images of `slice` of what `predict` gives for noisy images and timesteps on `device`,
+    /// `[1]`.
+    pub(super) fn error(
+        &self,
+        slice: Range<usize>,
+        device: &Device,
+        predict: impl FnOnce(Tensor<4>, Tensor<1, Int>) -> Tensor<4>,
+    ) -> Tensor<1> {
+        let noise = self.images(&self.noise, slice.clone(), device);
+        let noisy = self.images(&self.noisy, slice.clone(), device);
         let times = self.timesteps[slice.clone()].to_vec();
-        let times = Tensor::<1, Int>::from_data(TensorData::new(times, [slice.len()]), &device);
-        let predicted = model.predict_noise_in_training(noisy, times, streams, number);
-        let error = predicted - noise;
-        Ok((error.clone() * error).mean())
+        let times = Tensor::<1, Int>::from_data(TensorData::new(times, [slice.len()]), device);
+        let error = predict(noisy, times) - noise;
+        (error.clone() * error).mean()
     }
 
     fn images(&self, values: &[f32], slice: Range<usize>, device: &Device) -> Tensor<4> {

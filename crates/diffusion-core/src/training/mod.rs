@@ -9,6 +9,7 @@
 
 mod batch;
 mod checkpoint;
+mod conditional;
 mod config;
 mod exchange;
 mod loss_scaler;
@@ -21,6 +22,7 @@ pub use crate::nn::MixedPrecision;
 pub use batch::noise_loss;
 pub(crate) use checkpoint::verify_files;
 pub use checkpoint::{CHECKPOINT_FORMAT, CheckpointState, check_destination, checkpoint_exists};
+pub use conditional::ConditionalNoisePrediction;
 pub use config::{Objective, TrainingConfig};
 pub use exchange::GradientExchange;
 pub use loss_scaler::LossScaler;

@@ -3,6 +3,7 @@
 mod adapter;
 mod attention;
 mod blocks;
+mod conditional;
 mod config;
 pub(crate) mod config_json;
 pub(crate) mod init;
@@ -15,6 +16,7 @@ mod time_embedding;
 pub use adapter::{Projection, ProjectionAdapter};
 pub use attention::Attention;
 pub use blocks::{DownBlock, Downsample2D, UNetMidBlock2D, UpBlock, Upsample2D};
+pub use conditional::ConditionalUNet;
 pub use config::{DownBlockType, UNet2DConfig, UpBlockType};
 pub(crate) use config_json::DIFFUSERS_VERSION;
 pub use init::initial_weights;

@@ -123,7 +123,25 @@ impl UNet2DModel {
         timesteps: Tensor<1, Int>,
         adapter: Option<&dyn ProjectionAdapter>,
     ) -> Tensor<4> {
-        let time = ops::silu(self.time_embedding.forward(timesteps));
+        self.forward_conditioned(x, timesteps, None, adapter)
+    }
+
+    /// As [`forward_adapted`](Self::forward_adapted), with `condition` `[batch, width]` added to the embedding of the timesteps.
+    ///
+    /// # Panics
+    /// As [`forward_adapted`](Self::forward_adapted), and if the condition has another shape.
+    pub fn forward_conditioned(
+        &self,
+        x: Tensor<4>,
+        timesteps: Tensor<1, Int>,
+        condition: Option<Tensor<2>>,
+        adapter: Option<&dyn ProjectionAdapter>,
+    ) -> Tensor<4> {
+        let time = self.time_embedding.forward(timesteps);
+        let time = ops::silu(match condition {
+            Some(condition) => time + condition,
+            None => time,
+        });
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
         let mut x = self.conv_in.forward(x);
         let mut skips = vec![x.clone()];

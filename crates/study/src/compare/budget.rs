@@ -8,6 +8,7 @@ use unlearn::Method;
 
 use crate::context::Context;
 use crate::error::StudyError;
+use crate::proxy::ProxySettings;
 
 /// Forward and backward through a network, in forward passes: the backward pass computes a gradient for the inputs and one
 /// for the weights of every layer, each as dear as the layer itself.
@@ -71,7 +72,21 @@ impl<'a> Counter<'a> {
             // One gradient of every batch, of those who remain and of those who do not.
             Method::Iu if coalition.is_full() => 0.0,
             Method::Iu => train.len() as f64,
+            // One network for all coalitions, which is part of the preparation.
+            Method::Conditional => 0.0,
         })
+    }
+
+    /// Teaching a parent its contributors, for the method that needs it.
+    ///
+    /// # Errors
+    /// A network whose size cannot be counted.
+    pub fn proxy(&self, parent: &UNet2DConfig) -> Result<f64, StudyError> {
+        let config = &self.context.config;
+        let training = config.unlearn_optimization();
+        let images = ProxySettings::of(config).steps() as f64
+            * (training.batch_size * training.gradient_accumulation_steps) as f64;
+        Ok(TRAINING_PASSES * images * macs(parent)?)
     }
 
     /// Fine-tuning of the pruned model on everybody.

@@ -18,7 +18,7 @@ pub struct CompareConfig {
     pub methods: Vec<MethodOn>,
     /// How scores are estimated from them.
     pub estimators: Vec<Estimator>,
-    /// Scores that need no model but the full one.
+    /// Scores that need no models of coalitions drawn, and `guda`, which makes one for each contributor.
     pub influence: Vec<InfluenceMethod>,
     /// Shares of contributors removed, best first and worst first, for the counterfactual area; those of `[evaluation]`
     /// when left out. Each is retrained for every ranking, so this is what takes the time.
@@ -37,7 +37,7 @@ impl Default for CompareConfig {
                 MethodOn { method: Method::Retrain, ..MethodOn::default() },
             ],
             estimators: vec![Estimator::KernelShap],
-            influence: InfluenceMethod::ALL.to_vec(),
+            influence: InfluenceMethod::without_models().collect(),
             counterfactual: None,
         }
     }

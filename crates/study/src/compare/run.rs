@@ -125,7 +125,7 @@ impl ComparedStudy<'_> {
         for (on, estimator) in compare.pairs() {
             ranked.push(self.coalitions(&counter, budget, on, estimator, pruned.as_ref())?);
         }
-        ranked.extend(self.without_models(&compare.influence)?);
+        ranked.extend(self.by_the_full_model(&compare.influence, &counter, own, pruned.as_ref())?);
         self.judge(&mut ranked, compare, budget)
     }
 
@@ -137,7 +137,7 @@ impl ComparedStudy<'_> {
         pruned: Option<&TrainedModel>,
     ) -> Result<f64, StudyError> {
         let parent = self.parent(own, pruned);
-        let mut macs = preparation(counter, own, pruned)?;
+        let mut macs = preparation(counter, own, &self.full, pruned)?;
         let n = self.context.contributors();
         for run in self.plan.score_runs(n, &parent.hash) {
             if !run.coalition.is_empty() {
@@ -162,7 +162,8 @@ impl ComparedStudy<'_> {
     ) -> Result<Ranked, StudyError> {
         let context = self.context.with_method(on);
         let parent = self.parent(on, pruned);
-        let spent = preparation(counter, on, pruned)?;
+        let spent = preparation(counter, on, &self.full, pruned)?;
+        let taught = context.prepare_proxy(self.dir, parent, self.progress)?;
         let distribution = distribution_of(estimator, &context.config);
         let bought = buy(
             &context,
@@ -205,7 +206,7 @@ impl ComparedStudy<'_> {
             scores.insert(behavior, scored);
         }
         let settings = context.run_settings();
-        let mut seconds = if starts_from_pruned(on) { parent.seconds } else { 0.0 };
+        let mut seconds = taught + if starts_from_pruned(on) { parent.seconds } else { 0.0 };
         for run in &bought.runs {
             seconds += self.records.get(run.id(&settings)?)?.times.total();
         }
@@ -223,26 +224,46 @@ impl ComparedStudy<'_> {
         Ok(Ranked { row, scores })
     }
 
-    /// Scores that need no model but the full one.
-    fn without_models(&self, methods: &[InfluenceMethod]) -> Result<Vec<Ranked>, StudyError> {
+    /// Scores from the full model and its samples, and from models without each contributor.
+    fn by_the_full_model(
+        &self,
+        methods: &[InfluenceMethod],
+        counter: &Counter<'_>,
+        own: MethodOn,
+        pruned: Option<&TrainedModel>,
+    ) -> Result<Vec<Ranked>, StudyError> {
         let context = self.context;
         let run = Run::retrained(Coalition::full(context.contributors()), 0);
         let sheet = self.dir.samples(&run.id(&context.run_settings())?);
         let samples = read_sheet(&sheet, context.config.sample.count, context.config.data.resolution)?;
         let mut ranked = Vec::new();
         // What methods have in common is made once, and all of one kind of evidence tell the same peak of memory.
-        for evidence in [Evidence::Pixels, Evidence::Features, Evidence::Gradients] {
+        for evidence in [Evidence::Pixels, Evidence::Features, Evidence::Gradients, Evidence::Unlearning] {
             let of_kind: Vec<InfluenceMethod> =
                 methods.iter().copied().filter(|method| method.evidence() == evidence).collect();
             memory::start_peak();
-            let scored = baseline_scores(context, &self.full.model, &samples, &of_kind, self.progress)?;
+            let parent = self.parent(own, pruned);
+            let (model, start) = (&self.full.model, Some(&parent.model));
+            let scored = baseline_scores(context, model, start, &samples, &of_kind, self.progress)?;
             let kind = match evidence {
                 Evidence::Gradients => ComparedKind::Gradients,
                 Evidence::Pixels | Evidence::Features => ComparedKind::Similarity,
+                Evidence::Unlearning => ComparedKind::Coalitions,
             };
             for one in scored {
                 let title = one.method.title();
-                ranked.push(self.additive(title, &in_words(&one), kind, &one.scores, one.seconds));
+                let mut row = self.additive(title, &in_words(&one), kind, &one.scores, one.seconds);
+                if evidence == Evidence::Unlearning {
+                    let mut macs = preparation(counter, own, &self.full, pruned)?;
+                    let n = context.contributors();
+                    for left_out in 0..=n {
+                        let without = Coalition::from_members(n, (0..n).filter(|&i| i != left_out))?;
+                        macs += counter.run(own.method, parent.model.config(), &without)?;
+                    }
+                    row.row.macs = macs.into();
+                    row.row.models = Some(n as u64 + 1);
+                }
+                ranked.push(row);
             }
         }
         let counts: Vec<f64> = context.training_images().into_iter().map(|count| count as f64).collect();
@@ -385,6 +406,11 @@ impl ComparedStudy<'_> {
 
 /// What a method that makes no models is, and which of its seconds it shares.
 fn in_words(scored: &MethodScores) -> String {
+    if scored.method.evidence() == Evidence::Unlearning {
+        return "Unlearns each contributor in turn by the study's method and scores by how much the loss on the full model's \
+                pictures rises; knows no behaviour."
+            .to_owned();
+    }
     let words = "Scores images by the full model and its samples; knows no behaviour.";
     if scored.shared_seconds == 0.0 {
         return words.to_owned();
@@ -393,6 +419,7 @@ fn in_words(scored: &MethodScores) -> String {
         Evidence::Pixels => "pixels",
         Evidence::Features => "features",
         Evidence::Gradients => "gradients",
+        Evidence::Unlearning => "models",
     };
     format!(
         "{words} The seconds are those it takes alone; {:.1} of them made {what} that other rows use too, once for all.",
@@ -414,6 +441,9 @@ fn explanation(on: MethodOn, estimator: Estimator) -> String {
         Method::Ga => format!("Raises the loss of {parent} on those outside of each coalition"),
         Method::Iu => format!("Takes one damped natural-gradient jump from {parent}"),
         Method::Lora => format!("Trains low-rank adapters of {parent} on each coalition"),
+        Method::Conditional => {
+            format!("Teaches {parent} its contributors and samples it under each coalition's")
+        }
     };
     format!("{models}; {}.", title(estimator))
 }
@@ -422,12 +452,17 @@ fn explanation(on: MethodOn, estimator: Estimator) -> String {
 fn preparation(
     counter: &Counter<'_>,
     on: MethodOn,
+    full: &TrainedModel,
     pruned: Option<&TrainedModel>,
 ) -> Result<f64, StudyError> {
-    match pruned.filter(|_| starts_from_pruned(on)) {
-        Some(pruned) => counter.preparation(pruned.model.config()),
-        None => Ok(0.0),
-    }
+    let pruned = pruned.filter(|_| starts_from_pruned(on));
+    let made = pruned.map_or(Ok(0.0), |pruned| counter.preparation(pruned.model.config()))?;
+    let taught = if on.method == Method::Conditional {
+        counter.proxy(pruned.unwrap_or(full).model.config())?
+    } else {
+        0.0
+    };
+    Ok(made + taught)
 }
 
 fn sign(behavior: Behavior) -> f64 {

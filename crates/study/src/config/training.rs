@@ -103,6 +103,9 @@ pub struct UnlearnConfig {
     /// `lora`: how many times faster the second matrix learns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora_lr_ratio: Option<f64>,
+    /// `conditional`: optimiser updates that teach the parent its contributors, once; `train.steps` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditional_steps: Option<u64>,
 }
 
 /// The reference's default of `--gd_steps`.
@@ -148,11 +151,13 @@ impl UnlearnConfig {
 
     pub(super) fn validate(&self) -> Result<(), StudyError> {
         require(self.steps > 0, "unlearn.steps", self.steps, "1 or more")?;
+        let taught = self.conditional_steps != Some(0);
+        require(taught, "unlearn.conditional_steps", 0, "1 or more, or left out for `train.steps`")?;
         require(
             self.method != Method::PruneFineTune,
             "unlearn.method",
             self.method,
-            "`gd`, `ga`, `iu`, `lora` or `retrain`: `prune_fine_tune` is the stage before, which every study has",
+            "`gd`, `ga`, `iu`, `lora`, `conditional` or `retrain`: `prune_fine_tune` is the stage before, which every study has",
         )?;
         self.ascent().validate()?;
         self.influence().validate()?;

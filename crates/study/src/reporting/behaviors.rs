@@ -101,6 +101,7 @@ fn models_in_words(method: Method) -> &'static str {
         Method::Ga => "models that ascend the loss of those outside of each coalition",
         Method::Iu => "models that jump to each coalition by an influence estimate",
         Method::Retrain => "models retrained from scratch on each coalition",
+        Method::Conditional => "pictures of one model under the conditions of each coalition's members",
     }
 }
 

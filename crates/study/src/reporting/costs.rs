@@ -15,7 +15,7 @@ pub(super) fn seconds(findings: &Findings<'_>, runs: &[Run]) -> Result<f64, Stud
 /// Seconds behind the study's scores: the coalitions, and what prepares them.
 pub(super) fn score_seconds(findings: &Findings<'_>) -> Result<f64, StudyError> {
     let preparation = findings.models.pruned.as_ref().map_or(0.0, |pruned| pruned.seconds);
-    Ok(preparation + seconds(findings, findings.stages[0])?)
+    Ok(preparation + findings.models.proxy_seconds + seconds(findings, findings.stages[0])?)
 }
 
 /// Number of runs whose record came with the study.
@@ -62,6 +62,10 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
     if let Some(pruned) = &findings.models.pruned {
         stages.push(one("Pruning and fine-tuning", StagePurpose::Preparation, pruned.seconds));
     }
+    if findings.models.proxy_seconds > 0.0 {
+        let seconds = findings.models.proxy_seconds;
+        stages.push(one("Teaching the model its contributors", StagePurpose::Preparation, seconds));
+    }
     let name = format!("{} of coalitions, sampling and measuring", method_verb(findings));
     stages.push(stage(&name, StagePurpose::Scores, &cheap, true)?);
     stages.push(stage("Retraining of test coalitions", StagePurpose::Validation, test, false)?);
@@ -96,5 +100,6 @@ fn method_verb(findings: &Findings<'_>) -> &'static str {
         (unlearn::Method::Ga, _) => "Gradient ascent",
         (unlearn::Method::Iu, _) => "Influence unlearning",
         (unlearn::Method::Lora, _) => "Low-rank adaptation",
+        (unlearn::Method::Conditional, _) => "Conditional sampling",
     }
 }

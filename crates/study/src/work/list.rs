@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::Stage;
 use crate::begun::{begin, join, write_json};
-use crate::config::StudyConfig;
+use crate::config::{StudyConfig, require};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::plan::CoalitionPlan;
 use crate::runs::{Recipe, Run, parent_of};
-use unlearn::ParentModel;
+use unlearn::{Method, ParentModel};
 
 const FORMAT: &str = "tribute-work/2";
 
@@ -135,7 +135,18 @@ pub fn is_planned(context: &Context, dir: &StudyDir) -> Result<bool, StudyError>
     Ok(same_list && same_study && join(context, dir).is_ok())
 }
 
+/// Refuses a method that cannot be shared out.
+///
+/// # Errors
+/// [`StudyError::InvalidKey`] for `conditional`, whose one network is made in no stage.
+pub fn check_method(config: &StudyConfig) -> Result<(), StudyError> {
+    let own_models = config.unlearn.method != Method::Conditional;
+    let allowed = "a method that makes the model of each coalition by itself; `tribute run` does studies with `conditional`";
+    require(own_models, "unlearn.method", config.unlearn.method, allowed)
+}
+
 fn stages(context: &Context) -> Result<Vec<WorkStage>, StudyError> {
+    check_method(&context.config)?;
     let mut stages = Vec::new();
     for stage in Stage::ALL {
         let tasks = match stage {

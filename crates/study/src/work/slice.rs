@@ -6,7 +6,7 @@ use ledger::{Claim, ClaimOutcome, Ledger, RunId};
 use removal::Coalition;
 
 use super::Stage;
-use super::list::{prunes, runs};
+use super::list::{check_method, prunes, runs};
 use crate::begun::join;
 use crate::context::Context;
 use crate::driver::{Workers, execute_all};
@@ -57,6 +57,7 @@ pub fn work(
     workers: Workers,
     progress: &dyn Progress,
 ) -> Result<usize, StudyError> {
+    check_method(&context.config)?;
     let ledger = join(context, dir)?;
     match stage {
         Stage::Train | Stage::Prune if slice.index > 0 => Ok(0),
