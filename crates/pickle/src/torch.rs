@@ -39,11 +39,13 @@ fn from_zip(bytes: &[u8]) -> Result<BTreeMap<String, TorchTensor>, PickleError> 
                     instead"
             .into());
     }
-    if entries.get(&format!("{folder}byteorder")).is_some_and(|r| bytes[r.clone()].starts_with(b"big")) {
+    let order = entries.get(&format!("{folder}byteorder")).cloned().flatten();
+    if order.is_some_and(|range| bytes[range].starts_with(b"big")) {
         return Err("its numbers are big-endian, which is not read".into());
     }
+    let pickle = pickle.ok_or("its data.pkl is compressed, which PyTorch's never are")?;
     let pickle = Pickle::parse(&bytes[pickle])?;
-    tensors(bytes, &pickle, |key| entries.get(&format!("{folder}data/{key}")).cloned())
+    tensors(bytes, &pickle, |key| entries.get(&format!("{folder}data/{key}")).cloned().flatten())
 }
 
 fn from_row_of_pickles(bytes: &[u8]) -> Result<BTreeMap<String, TorchTensor>, PickleError> {

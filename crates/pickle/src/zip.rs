@@ -11,8 +11,9 @@ const LOCAL: [u8; 4] = *b"PK\x03\x04";
 /// Of a zip comment, and hence how far the end record may lie before the end.
 const LONGEST_COMMENT: usize = 65_535;
 
-/// Where each entry's content lies in `bytes`.
-pub(crate) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, String> {
+/// Where each entry's content lies in `bytes`; `None` for one that is compressed, as programs in PyTorch's archives are and
+/// numbers never.
+pub(crate) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Option<Range<usize>>>, String> {
     let first = bytes.len().saturating_sub(22 + LONGEST_COMMENT);
     let end = (first..bytes.len().saturating_sub(21))
         .rev()
@@ -38,9 +39,7 @@ pub(crate) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, St
             (name? as usize, extra? as usize, comment? as usize);
         let name = slice(bytes, at + 46, name_length)?;
         let name = String::from_utf8_lossy(name).into_owned();
-        if field(10, 2)? != 0 {
-            return Err(format!("its entry `{name}` is compressed, which PyTorch's files never are"));
-        }
+        let stored = field(10, 2)? == 0;
         let mut size = field(24, 4)?;
         let mut local = field(42, 4)?;
         let extra = slice(bytes, at + 46 + name_length, extra_length)?;
@@ -61,8 +60,12 @@ pub(crate) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, St
         }
         let skipped = number(bytes, local + 26, 2)? + number(bytes, local + 28, 2)?;
         let start = local + 30 + place(skipped)?;
-        slice(bytes, start, place(size)?)?;
-        entries.insert(name, start..start + place(size)?);
+        if stored {
+            slice(bytes, start, place(size)?)?;
+            entries.insert(name, Some(start..start + place(size)?));
+        } else {
+            entries.insert(name, None);
+        }
         at += 46 + name_length + extra_length + comment_length;
     }
     Ok(entries)
