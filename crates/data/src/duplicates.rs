@@ -5,7 +5,8 @@
 //! An image is reduced to 9 x 9 pixels (Lanczos). Of their luma Y, the 64 signs of Y(x + 1, y) - Y(x, y) and the 64 of
 //! Y(x, y + 1) - Y(x, y), for x and y below 8, are its *difference hash*, of 128 bits (after N. Krawetz, "Kind of Like
 //! That", 2013, who has the first half). Images are near duplicates if their hashes differ in few bits and their reduced
-//! pixels in at most 12 of 255 grey levels on average: flat images of all colours have the same hash.
+//! pixels by at most 1/2 + c/4 grey levels on average, c being the smaller of their contrasts: the mean absolute difference
+//! of an image's reduced pixels from their mean. Otherwise all flat images, and all small things on white, would be alike.
 
 use crate::{DataError, Dataset, resample};
 use image::RgbImage;
@@ -16,8 +17,10 @@ use serde::Serialize;
 pub const MAX_DISTANCE: u32 = 128;
 /// Side of the reduced image.
 const SIDE: u32 = 9;
-/// Mean absolute difference of reduced pixels up to which images can be near duplicates.
-const MAX_MEAN_DIFFERENCE: u32 = 12;
+/// Share of the contrast by which images may differ.
+const MAX_OF_CONTRAST: f64 = 0.25;
+/// Grey levels by which they may differ beyond that, for what rounding does to flat images.
+const SLACK: f64 = 0.5;
 /// Images compared with all later ones before pairs are sorted.
 const BLOCK: usize = 4096;
 
@@ -44,6 +47,8 @@ pub struct NearDuplicates {
 struct Print {
     hash: u128,
     pixels: [u8; 3 * (SIDE * SIDE) as usize],
+    /// Mean absolute difference of the pixels from their mean.
+    contrast: f64,
 }
 
 impl Dataset {
@@ -69,8 +74,7 @@ impl Dataset {
                     .filter(|&second| self.owner(first) != self.owner(second))
                     .filter_map(|second| {
                         let apart = (prints[first].hash ^ prints[second].hash).count_ones();
-                        let alike = apart <= distance
-                            && mean_difference(&prints[first], &prints[second]) <= MAX_MEAN_DIFFERENCE;
+                        let alike = apart <= distance && are_alike(&prints[first], &prints[second]);
                         alike.then_some(NearDuplicate { distance: apart, first, second })
                     })
                     .collect();
@@ -109,12 +113,16 @@ fn print_of(reduced: &RgbImage) -> Print {
     }
     let mut pixels = [0; 3 * (SIDE * SIDE) as usize];
     pixels.copy_from_slice(reduced.as_raw());
-    Print { hash, pixels }
+    let count = pixels.len() as f64;
+    let mean = pixels.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+    let contrast = pixels.iter().map(|&value| (f64::from(value) - mean).abs()).sum::<f64>() / count;
+    Print { hash, pixels, contrast }
 }
 
-fn mean_difference(a: &Print, b: &Print) -> u32 {
+fn are_alike(a: &Print, b: &Print) -> bool {
     let sum: u32 = a.pixels.iter().zip(&b.pixels).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
-    sum / a.pixels.len() as u32
+    let difference = f64::from(sum) / a.pixels.len() as f64;
+    difference <= SLACK + MAX_OF_CONTRAST * a.contrast.min(b.contrast)
 }
 
 #[cfg(test)]
@@ -155,6 +163,21 @@ mod tests {
             dataset.near_duplicates(10, 1).unwrap(),
             NearDuplicates { total: 3, pairs: found.pairs[..1].to_vec() }
         );
+    }
+
+    #[test]
+    fn small_things_on_white_are_not_all_alike() {
+        let spot = |colour: [u8; 3]| -> Vec<u8> {
+            let inside = |x: i32, y: i32| (14..18).contains(&x) && (14..18).contains(&y);
+            (0..32)
+                .flat_map(|y| (0..32).flat_map(move |x| if inside(x, y) { colour } else { [255; 3] }))
+                .collect()
+        };
+        let images =
+            [("Ann", spot([200, 30, 10])), ("Bob", spot([0, 40, 200])), ("Eve", spot([200, 30, 12]))];
+        let dataset = Dataset::from_images((32, 32), images).unwrap();
+        let found = dataset.near_duplicates(40, 10).unwrap();
+        assert_eq!(found.pairs.iter().map(|pair| (pair.first, pair.second)).collect::<Vec<_>>(), [(0, 2)]);
     }
 
     #[test]
