@@ -11,7 +11,8 @@ const DECODERS: usize = 4;
 /// Images ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageBatch {
-    /// Values c / 127.5 - 1 in [-1, 1], `[batch, channels, height, width]`.
+    /// Values c / 127.5 - 1 in [-1, 1], or the data set's [latents](Dataset::with_latents);
+    /// `[batch, channels, height, width]`.
     pub pixels: Vec<f32>,
     /// `[batch, channels, height, width]`.
     pub shape: [usize; 4],
@@ -27,6 +28,9 @@ impl ImageBatch {
         flipped: &[bool],
         threads: usize,
     ) -> Result<Self, DataError> {
+        if let Some(latents) = dataset.latents() {
+            return latents.batch(indices, flipped);
+        }
         let (width, height) = dataset.size();
         let (width, height) = (width as usize, height as usize);
         let size = 3 * width * height;

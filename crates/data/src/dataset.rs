@@ -5,7 +5,7 @@ use crate::folder;
 use crate::pack::{self, Layout, PackDescription};
 use crate::source::Source;
 use crate::table::{Row, Table};
-use crate::{ContributorKey, DataError, DataFormat, Notice, Resize, Split, View, readers};
+use crate::{ContributorKey, DataError, DataFormat, Latents, Notice, Resize, Split, View, readers};
 use image::RgbImage;
 use rayon::prelude::*;
 use removal::Coalition;
@@ -86,6 +86,8 @@ pub struct Dataset {
     owners: Arc<[usize]>,
     contributors: Arc<[Contributor]>,
     hash: Arc<OnceLock<String>>,
+    /// What batches hold in place of pixels.
+    latents: Option<Latents>,
 }
 
 impl Dataset {
@@ -239,7 +241,8 @@ impl Dataset {
             images.iter().for_each(|&image| owners[image] = contributor);
         }
         let (rows, owners) = (rows.into(), owners.into());
-        Ok(Self { table, pixels, description, key, rows, owners, contributors, hash: Arc::default() })
+        let hash = Arc::default();
+        Ok(Self { table, pixels, description, key, rows, owners, contributors, hash, latents: None })
     }
 
     /// The data set with the given images only, numbered anew.
@@ -259,7 +262,26 @@ impl Dataset {
     /// [`DataError::Resolution`] for 0 and for more than 4096.
     pub fn resized(&self, resolution: u32) -> Result<Self, DataError> {
         let pixels = self.pixels.resized(resolution)?;
-        Ok(Self { pixels: Arc::new(pixels), hash: Arc::default(), ..self.clone() })
+        Ok(Self { pixels: Arc::new(pixels), hash: Arc::default(), latents: None, ..self.clone() })
+    }
+
+    /// The data set with latents, which batches hold in place of its pixels. Its pictures stay what they are. A selection of it
+    /// has pixels again.
+    ///
+    /// # Errors
+    /// [`DataError::LatentCount`] for the numbers of fewer or more images.
+    pub fn with_latents(&self, latents: Latents) -> Result<Self, DataError> {
+        if latents.images() != self.len() {
+            let size: usize = latents.shape().iter().product();
+            let (found, expected) = (latents.images() * size, self.len() * size);
+            return Err(DataError::LatentCount { found, expected, images: self.len() });
+        }
+        Ok(Self { latents: Some(latents), ..self.clone() })
+    }
+
+    /// What batches hold in place of pixels.
+    pub(crate) fn latents(&self) -> Option<&Latents> {
+        self.latents.as_ref()
     }
 
     /// The contributors, sorted by name: contributor i is member i of a coalition.

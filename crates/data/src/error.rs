@@ -50,6 +50,20 @@ pub enum DataError {
         message: String,
     },
 
+    /// As many numbers as do not belong to the images.
+    #[error("{found} numbers were given for {images} images, but they need {expected}")]
+    LatentCount {
+        /// Numbers given.
+        found: usize,
+        /// Numbers needed.
+        expected: usize,
+        /// Number of images.
+        images: usize,
+    },
+    /// Mirrored images are asked for, and only the plain ones were encoded.
+    #[error("batches are to be mirrored at random, but mirrored images were not encoded: encode them too")]
+    NotMirrored,
+
     /// A table that is not well-formed CSV.
     #[error("{} line {line}: {message}", path.display())]
     Csv {

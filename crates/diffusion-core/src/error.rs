@@ -129,6 +129,15 @@ pub enum DiffusionError {
         reason: String,
     },
 
+    /// A file is no shard of latents, or one of another autoencoder.
+    #[error("{} has no latents for this study: {reason}", path.display())]
+    LatentShard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+
     /// Something is wrong with the content of a file.
     #[error("{}: {source}", path.display())]
     InFile {

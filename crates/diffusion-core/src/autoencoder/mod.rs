@@ -16,6 +16,7 @@ mod gaussian;
 mod layout;
 mod model;
 mod quantizer;
+pub mod store;
 mod tiling;
 mod training;
 

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use streams::Streams;
+use streams::{Streams, permutation};
 
 use super::blocks::{Decoder, Encoder};
 use super::config::{AutoencoderConfig, Bottleneck};
@@ -10,16 +10,17 @@ use super::gaussian::DiagonalGaussian;
 use super::layout::autoencoder_layout;
 use super::quantizer::{CODEBOOK, Quantized, VectorQuantizer};
 use crate::nn::Conv2d;
+use crate::parameters::to_vec;
 use crate::unet::init::{initial_weights_of, uniform_tensor};
 use crate::unet::parts::Parts;
-use crate::{DiffusionError, StateDict, parameters};
+use crate::{DiffusionError, StateDict, TensorF32, parameters};
 
 /// diffusers' `VQModel` or `AutoencoderKL`. Every parameter's path of fields is its diffusers key.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use diffusion_core::autoencoder::{Autoencoder, AutoencoderConfig};
-/// use streams::Streams;
+/// use streams::{Streams, permutation};
 ///
 /// let device = Device::flex();
 /// let model = Autoencoder::new(&AutoencoderConfig::vq(&[8, 16], 3, 32), &device, &Streams::new(0))?;
@@ -171,6 +172,32 @@ impl Autoencoder {
             Some(conv) => conv.forward(latents),
             None => latents,
         })
+    }
+
+    /// The same network with a codebook of latents that it has itself: those at positions of `images` drawn from stream
+    /// ("codebook", 0). Training then begins with entries where latents are. Without a codebook, the network as it is.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Device`] if the device fails.
+    pub fn with_codebook_of(self, images: Tensor<4>, streams: &Streams) -> Result<Self, DiffusionError> {
+        let Bottleneck::Codebook { entries, .. } = self.config.bottleneck else { return Ok(self) };
+        let latents = self.valid().encode(images.without_autodiff());
+        let [batch, channels, height, width] = latents.dims();
+        let (plane, values) = (height * width, to_vec(latents)?);
+        let mut rng = streams.rng("codebook", 0);
+        let mut order = Vec::new();
+        while order.len() < entries {
+            // With fewer positions than entries, some entries are equal at first.
+            order.extend(permutation(&mut rng, batch * plane));
+        }
+        let mut codebook = Vec::with_capacity(entries * channels);
+        for &position in &order[..entries] {
+            let start = position / plane * channels * plane + position % plane;
+            codebook.extend((0..channels).map(|channel| values[start + channel * plane]));
+        }
+        let mut weights = self.state_dict()?;
+        weights.insert(CODEBOOK, TensorF32::new([entries, channels], codebook)?);
+        Self::from_state_dict(&self.config, &weights, &parameters::module_device(&self)?)
     }
 
     /// What is diffused of latents: (z - shift_factor) * scaling_factor.
