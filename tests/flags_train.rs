@@ -164,7 +164,7 @@ fn training_goes_on_from_a_model_and_prunes_it() {
     train(&study, "no", &["--method", "prune_fine_tune"]).refused(2, &["--load"]);
     train(&study, "no", &[&pruned[..], &["--members", "0"]].concat()).refused(2, &["everybody"]);
     train(&study, "no", &["--pruning_ratio", "1.5"]).refused(2, &["1.5"]);
-    train(&study, "no", &["--precompute_stage", "save"]).refused(2, &["latent"]);
+    train(&study, "no", &["--precompute_stage", "save"]).refused(2, &["`latent.model` is missing"]);
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl Session {
     /// # Errors
     /// As [`Context::open`].
     pub fn open(&self, config: StudyConfig) -> anyhow::Result<Context> {
-        let context = Context::open(config, self.device.clone(), self.device_name.clone())?;
+        let (device, name) = (self.device.clone(), self.device_name.clone());
+        let context = Context::open_with(config, device, name, &self.progress)?;
         for notice in context.dataset.notices() {
             eprintln!("warning: {notice}");
         }

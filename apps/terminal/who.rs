@@ -49,6 +49,12 @@ pub struct Who {
 }
 
 impl Who {
+    /// Whether anything was said.
+    pub fn is_given(&self) -> bool {
+        let draws = self.draw.is_some() || self.removal_dist.is_some();
+        draws || self.coalition.is_some() || self.members.is_some() || !self.excluded_class.is_empty()
+    }
+
     /// The coalition; `None` if nothing was said.
     ///
     /// # Errors

@@ -16,10 +16,10 @@ use ledger::append_jsonl;
 use ranks::{Follower, Leader};
 use removal::Coalition;
 use serde_json::json;
-use settings::Settings;
+use settings::{Part, Settings};
 use study::{
     Context, PrunedWeights, Recordable, TrainedModel, fine_tune_pruned, load_model, prune_weights,
-    record_model, train_from,
+    record_model, train_autoencoder, train_from,
 };
 use terminal::{ComputeArgs, Session, StudyArgs, Who, main_with, parse, print_json, usage};
 use unlearn::Method;
@@ -36,6 +36,9 @@ struct Arguments {
     /// From fresh weights or those of --load, or prune the model of --load and fine-tune what is left
     #[arg(long, value_enum, default_value_t = TrainMethod::Retrain)]
     method: TrainMethod,
+    /// The study's diffusion model, or an autoencoder of its images for latent models (the study's [vqvae])
+    #[arg(long, value_enum, default_value_t = Model::Unet)]
+    model: Model,
     /// Model folder whose weights the training starts from
     #[arg(long)]
     load: Option<PathBuf>,
@@ -43,9 +46,6 @@ struct Arguments {
     who: Who,
     #[command(flatten)]
     settings: Settings,
-    /// For latent models, which this version does not train
-    #[arg(long, hide = true)]
-    precompute_stage: Option<String>,
     /// Sample from the model, measure it, and add one record to this JSONL file
     #[arg(long)]
     db: Option<PathBuf>,
@@ -60,6 +60,15 @@ struct Arguments {
     exp_name: Option<String>,
     #[command(flatten)]
     compute: ComputeArgs,
+}
+
+/// `--model`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Model {
+    /// The network that predicts noise
+    Unet,
+    /// An autoencoder with a codebook
+    Vqvae,
 }
 
 /// `--method`.
@@ -81,15 +90,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.precompute_stage.is_some() {
-        return Err(usage(
-            "--precompute-stage is for latent models, which this version does not train: leave it out, images are trained on as \
-             pixels",
-        ));
+    if arguments.model == Model::Vqvae {
+        return arguments.train_vqvae();
     }
     let session = Session::start(&arguments.compute)?;
     let fine_tunes = arguments.method == TrainMethod::PruneFineTune;
-    let context = arguments.study.open(&session, &arguments.settings.overrides(fine_tunes))?;
+    let part = if fine_tunes { Part::FineTune } else { Part::Train };
+    let context = arguments.study.open(&session, &arguments.settings.overrides(part))?;
     let batch_size = context.config.train.optimization.batch_size;
     if arguments.data_parallel > batch_size {
         let ranks = arguments.data_parallel;
@@ -160,6 +167,41 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
+    /// Trains an autoencoder on everybody's images.
+    fn train_vqvae(&self) -> anyhow::Result<()> {
+        for (given, option) in [
+            (self.method == TrainMethod::PruneFineTune, "--method prune_fine_tune"),
+            (self.load.is_some(), "--load"),
+            (self.db.is_some(), "--db"),
+            (self.data_parallel > 1, "--data-parallel"),
+            (self.who.is_given(), "a choice of contributors"),
+            (self.settings.precompute_stage.is_some(), "--precompute-stage"),
+        ] {
+            if given {
+                return Err(usage(format!(
+                    "{option} means nothing with --model vqvae, which is trained from fresh weights on everybody's images: leave it \
+                     out"
+                )));
+            }
+        }
+        let session = Session::start(&self.compute)?;
+        let config = self.study.config(&self.settings.overrides(Part::Vqvae))?;
+        let trained = train_autoencoder(&config, &session.device, &self.out, &session.progress)?;
+        print_json(&json!({
+            "model": self.out,
+            "hash": trained.hash,
+            "steps": config.vqvae.steps,
+            "parameters": trained.parameters,
+            "seconds": trained.seconds,
+            "reconstruction_error": trained.reconstruction_error,
+            "psnr": trained.psnr,
+            "codes": config.vqvae.num_vq_embeddings,
+            "codes_used": trained.codes_used,
+            "scaling_factor": trained.scaling_factor,
+            "pictures": trained.pictures,
+        }))
+    }
+
     /// Gives each rank of a data-parallel training its part of the machine, where the command line leaves it open.
     fn share_machine(&mut self) -> anyhow::Result<()> {
         match self.data_parallel {

@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::Value;
 use study::Overrides;
-use terminal::OptimizationArgs;
+use terminal::{OptimizationArgs, PrecomputeStage};
 
 /// Settings of training and of what it leaves beside the model.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Optimiser updates (train.steps; fine_tune.steps with --method prune_fine_tune)
+    /// Optimiser updates (train.steps; fine_tune.steps with --method prune_fine_tune, vqvae.steps with --model vqvae)
     #[arg(long)]
     steps: Option<u64>,
     /// Images of one update (train.optimization.batch_size)
@@ -46,6 +46,9 @@ pub struct Settings {
     /// Steps between two sheets of pictures in <out>-log/samples
     #[arg(long)]
     sample_every: Option<u64>,
+    /// In latent space (the study's [latent]): keep latents on disk, or take them from there (latent.precompute)
+    #[arg(long, value_enum)]
+    pub precompute_stage: Option<PrecomputeStage>,
     /// With --method prune_fine_tune: share of channels to remove (prune.ratio)
     #[arg(long)]
     pruning_ratio: Option<f64>,
@@ -57,16 +60,33 @@ pub struct Settings {
     thr: Option<f64>,
 }
 
+/// Which training the options are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `[train]`
+    Train,
+    /// `[fine_tune]`
+    FineTune,
+    /// `[vqvae]`
+    Vqvae,
+}
+
 impl Settings {
     /// What is laid over the study.
-    pub fn overrides(&self, fine_tunes: bool) -> Overrides {
+    pub fn overrides(&self, part: Part) -> Overrides {
+        let section = match part {
+            Part::Train => "train",
+            Part::FineTune => "fine_tune",
+            Part::Vqvae => "vqvae",
+        };
         let mut set = Overrides::default();
-        set.set(if fine_tunes { "fine_tune.steps" } else { "train.steps" }, self.steps);
-        let section = if fine_tunes { "fine_tune.optimization" } else { "train.optimization" };
-        let mut training = |key: &str, value: Option<Value>| set.set(&format!("{section}.{key}"), value);
+        set.set(&format!("{section}.steps"), self.steps);
+        let mut training =
+            |key: &str, value: Option<Value>| set.set(&format!("{section}.optimization.{key}"), value);
         training("batch_size", self.batch_size.map(number));
         training("optimizer.learning_rate", self.learning_rate.map(Value::from));
-        self.optimization.set(&mut set, section);
+        self.optimization.set(&mut set, &format!("{section}.optimization"));
+        PrecomputeStage::lay_over(self.precompute_stage, &mut set);
         set.set("diffusion.num_train_timesteps", self.num_train_steps);
         set.set("sample.num_inference_steps", self.num_inference_steps);
         set.set("sample.count", self.n_samples);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use study::Overrides;
-use terminal::OptimizationArgs;
+use terminal::{OptimizationArgs, PrecomputeStage};
 use unlearn::{Method, MethodOn, ParentModel};
 
 /// Settings of the methods and of what is measured.
@@ -79,6 +79,9 @@ pub struct Settings {
     /// Images that FID, precision, recall and entropy refer to, in place of the training images (measures.reference)
     #[arg(long)]
     reference_dir: Option<PathBuf>,
+    /// In latent space (the study's [latent]): keep latents on disk, or take them from there (latent.precompute)
+    #[arg(long, value_enum)]
+    precompute_stage: Option<PrecomputeStage>,
 }
 
 impl Settings {
@@ -108,6 +111,7 @@ impl Settings {
         set.set("prune.ratio", self.pruning_ratio);
         set.set("prune.pruner", self.pruner.as_deref());
         set.set("prune.threshold", self.thr);
+        PrecomputeStage::lay_over(self.precompute_stage, &mut set);
         set.set("unlearn.steps", self.gd_steps);
         set.set("unlearn.ga_ratio", self.ga_ratio);
         set.set("unlearn.iu_ratio", self.iu_ratio);

@@ -42,15 +42,11 @@ impl Latents {
         self.plain.len().checked_div(self.shape.iter().product()).unwrap_or(0)
     }
 
-    pub(crate) fn batch(
-        &self,
-        indices: &[usize],
-        flipped: impl Fn(usize) -> bool,
-    ) -> Result<ImageBatch, DataError> {
+    pub(crate) fn batch(&self, indices: &[usize], flipped: &[bool]) -> Result<ImageBatch, DataError> {
         let size: usize = self.shape.iter().product();
         let mut values = Vec::with_capacity(indices.len() * size);
-        for (place, &index) in indices.iter().enumerate() {
-            let of = match (flipped(place), &self.mirrored) {
+        for (&index, &flipped) in indices.iter().zip(flipped) {
+            let of = match (flipped, &self.mirrored) {
                 (false, _) => &self.plain,
                 (true, Some(mirrored)) => mirrored,
                 (true, None) => return Err(DataError::NotMirrored),

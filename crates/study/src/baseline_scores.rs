@@ -184,10 +184,22 @@ fn gradient_scores(
         CleanImages::from_bytes(pixels, [channels, height, width], numbers)
     };
     let numbers = train.indices().iter().map(|&image| image as u64).collect();
-    let images = as_trained(&pixels, shape, numbers)?;
     let count = context.config.influence.samples.unwrap_or(usize::MAX).min(samples.shape[0]);
     let size: usize = samples.shape[1..].iter().product();
-    let sampled = as_trained(&samples.pixels[..count * size], samples.shape, (0..count as u64).collect())?;
+    let [_, height, width, channels] = samples.shape;
+    let kept = SampledImages {
+        pixels: samples.pixels[..count * size].to_vec(),
+        shape: [count, height, width, channels],
+    };
+    let sample_numbers = (0..count as u64).collect();
+    let (images, sampled) = match context.latents_of(&kept)? {
+        None => (as_trained(&pixels, shape, numbers)?, as_trained(&kept.pixels, kept.shape, sample_numbers)?),
+        Some(latents) => {
+            let trained = train.load(0..train.len())?.pixels;
+            let clean = |pixels, numbers| CleanImages { pixels, versions: 1, numbers };
+            (clean(trained, numbers), clean(latents.values, sample_numbers))
+        }
+    };
     let sampling = context.config.sample.process();
     let streams = context.streams(0);
     let scorer = GradientScorer {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use data::{Batches, Dataset, Split};
-use diffusion_core::samplers::{SampledImages, initial_noise, sample};
+use diffusion_core::samplers::{SampledImages, initial_noise, sample_values};
 use diffusion_core::schedule::NoiseSchedule;
 use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNet2DConfig, UNet2DModel};
 use ledger::Value;
@@ -14,6 +14,7 @@ use unlearn::{Method, MethodOn, UnlearnError};
 
 use crate::config::StudyConfig;
 use crate::error::StudyError;
+use crate::latent::{DiffusedLatents, LatentSpace};
 use crate::layout::StudyDir;
 use crate::measuring::{Measuring, prepare_measurer};
 use crate::models::TrainedModel;
@@ -38,8 +39,9 @@ pub struct Context {
     pub device: Device,
     /// The device in words, as records name it.
     pub device_name: String,
-    /// Hash of images, contributors, key and resolution.
+    /// Hash of images, contributors, key and resolution; in latent space also of the autoencoder and its use.
     pub data_hash: String,
+    latent: Option<Arc<LatentSpace>>,
     measuring: Arc<Measuring>,
     /// The network that stands for the models of coalitions, once it is made.
     proxy: Arc<OnceLock<Proxy>>,
@@ -51,21 +53,62 @@ impl Context {
     /// # Errors
     /// Images or weights that cannot be read, and settings that do not fit them.
     pub fn open(config: StudyConfig, device: Device, device_name: String) -> Result<Self, StudyError> {
+        Self::open_with(config, device, device_name, &crate::progress::Silent)
+    }
+
+    /// As [`open`](Self::open), telling how far it is: in latent space, images are encoded.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); an autoencoder or latents that cannot be read or do not fit; [`StudyError::Stopped`] if the user
+    /// asked to stop.
+    pub fn open_with(
+        config: StudyConfig,
+        device: Device,
+        device_name: String,
+        progress: &dyn Progress,
+    ) -> Result<Self, StudyError> {
         config.validate()?;
         let schedule = config
             .diffusion
             .build()
             .map_err(|source| StudyError::Section { section: "diffusion", source })?;
-        let unet = config.model.unet(config.data.resolution)?;
-        let dataset = config.data.open()?;
+        let resolution = config.data.resolution;
+        let latent = config.latent.as_ref();
+        let latent =
+            latent.map(|latent| LatentSpace::open(latent, config.seed, resolution, &device)).transpose()?;
+        let unet = match &latent {
+            None => config.model.unet(resolution)?,
+            Some(latent) => {
+                let [channels, side, _] = latent.shape()?;
+                config.model.unet_of(channels, side)?
+            }
+        };
+        let mut dataset = config.data.open()?;
         // Broken files fail now, not in the middle of a training.
         dataset.preload()?;
         let streams = Streams::new(config.seed);
+        let mut data_hash = dataset.content_hash()?;
+        if let Some(latent) = &latent {
+            dataset = latent.encode(&dataset, config.data.horizontal_flip, progress)?;
+            data_hash = latent.data_hash(&data_hash);
+        }
         let split = dataset.split(config.data.held_out, &streams)?;
-        let data_hash = dataset.content_hash()?;
+        let latent = latent.map(Arc::new);
         let measuring = Arc::new(Measuring::new(&config, &device)?);
         let proxy = Arc::default();
-        Ok(Self { config, unet, schedule, dataset, split, device, device_name, data_hash, measuring, proxy })
+        Ok(Self {
+            config,
+            unet,
+            schedule,
+            dataset,
+            split,
+            device,
+            device_name,
+            data_hash,
+            latent,
+            measuring,
+            proxy,
+        })
     }
 
     /// The same images, network and measures with another way to make the models of coalitions.
@@ -181,18 +224,26 @@ impl Context {
         let task =
             Task { label: format!("{label}: sample"), total: indices.len() as u64, unit: Unit::Images };
         let mut bar = progress.begin(task);
-        let samples =
-            sample(model, &self.schedule, &self.config.sample.process(), &indices, &streams, &mut |state| {
-                bar.advance(state.images_done as u64, "");
-                if progress.stop_requested() {
-                    std::ops::ControlFlow::Break(())
-                } else {
-                    std::ops::ControlFlow::Continue(())
-                }
-            });
-        match samples {
-            Err(DiffusionError::Stopped { .. }) => Err(StudyError::Stopped),
-            other => Ok(other?),
+        let process = self.config.sample.process();
+        let samples = sample_values(model, &self.schedule, &process, &indices, &streams, &mut |state| {
+            bar.advance(state.images_done as u64, "");
+            if progress.stop_requested() {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        });
+        drop(bar);
+        let values = match samples {
+            Err(DiffusionError::Stopped { .. }) => return Err(StudyError::Stopped),
+            other => other?,
+        };
+        match &self.latent {
+            Some(latent) => latent.decode(values, label, progress),
+            None => {
+                let [channels, height, width] = model.sample_shape();
+                Ok(SampledImages::from_values(&values, [indices.len(), channels, height, width]))
+            }
         }
     }
 
@@ -207,6 +258,14 @@ impl Context {
         let [channels, height, width] = shape;
         let noise = TensorF32::new([indices.len(), channels, height, width], values)?;
         Ok(StateDict::from_iter([("noise".to_owned(), noise)]))
+    }
+
+    /// Pictures as a model of latents takes them; `None` where models are of pixels.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn latents_of(&self, pictures: &SampledImages) -> Result<Option<DiffusedLatents>, StudyError> {
+        self.latent.as_ref().map(|latent| latent.encode_pictures(pictures)).transpose()
     }
 
     /// All behaviours of a model and its samples.

@@ -174,12 +174,40 @@ pub enum StudyError {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] data::DataError),
+    /// The autoencoder cannot be used.
+    #[error(
+        "the autoencoder of `latent.model` cannot be read: {source}; give the folder of a diffusers VQModel or AutoencoderKL, or \
+         train one with tribute-train --model vqvae --out {path}"
+    )]
+    Autoencoder {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<DiffusionError>,
+    },
+    /// Latents are to be reused that were never made.
+    #[error(
+        "{path} has no latents of {missing} of {wanted} images, the first of them image {image} ({name}): the images are others, \
+         or encoding was interrupted; run once with `latent.precompute = \"save\"` (--precompute_stage save)"
+    )]
+    LatentsMissing {
+        /// The folder of latents.
+        path: PathBuf,
+        /// Images without latents.
+        missing: usize,
+        /// Images in all.
+        wanted: usize,
+        /// The first one without.
+        image: usize,
+        /// The name that follows from its pixels.
+        name: String,
+    },
     /// Coalitions cannot be drawn.
     #[error(transparent)]
     Removal(#[from] removal::RemovalError),
     /// The data changed after the study began.
     #[error(
-        "the images of this study changed: {path} was begun with data {before}, now they hash to {now}; \
+        "the images of this study, or its autoencoder, changed: {path} was begun with data {before}, now they hash to {now}; \
          put the images back, or start a new study in another folder"
     )]
     DataChanged {
@@ -343,6 +371,7 @@ impl StudyError {
                 | Self::WrongCount { .. }
                 | Self::Model { .. }
                 | Self::OtherForwardProcess { .. }
+                | Self::Autoencoder { .. }
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }

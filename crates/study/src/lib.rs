@@ -6,6 +6,7 @@
 //!
 //! Files are in a [`StudyDir`]. Nothing is printed: an application passes a [`Progress`].
 
+mod autoencoder;
 mod baseline_scores;
 mod begun;
 mod compare;
@@ -16,6 +17,7 @@ mod enough;
 mod error;
 mod execute;
 mod group_unlearning;
+mod latent;
 mod layout;
 mod local;
 mod matching;
@@ -38,12 +40,13 @@ mod training_log;
 mod unlearning;
 mod work;
 
+pub use autoencoder::{TrainedAutoencoder, train_autoencoder};
 pub use baseline_scores::{MethodScores, baseline_scores};
 pub use compare::{CompareConfig, compare_study};
 pub use config::{
     CoalitionChoice, CoalitionsConfig, DataConfig, DatasetPreset, EvaluationConfig, FineTuneConfig,
-    MeasuresConfig, ModelConfig, ModelPreset, Overrides, PruneConfig, SamplingConfig, StudyConfig,
-    TrainConfig, TrainLog, UnlearnConfig,
+    LatentConfig, MeasuresConfig, ModelConfig, ModelPreset, Overrides, Posterior, Precompute, PruneConfig,
+    SamplingConfig, StudyConfig, TrainConfig, TrainLog, UnlearnConfig, VqvaeConfig,
 };
 pub use context::Context;
 pub use driver::Workers;

@@ -54,7 +54,10 @@ pub(crate) fn losses(
     model: &UNet2DModel,
     pictures: &SampledImages,
 ) -> Result<Vec<f64>, StudyError> {
-    let [count, height, width, channels] = pictures.shape;
+    if let Some(latents) = context.latents_of(pictures)? {
+        return losses_on(context, model, latents.values, latents.shape);
+    }
+    let [_, height, width, channels] = pictures.shape;
     let plane = height * width;
     let mut pixels = Vec::with_capacity(pictures.pixels.len());
     for picture in pictures.pixels.chunks_exact(plane * channels) {
@@ -63,9 +66,20 @@ pub(crate) fn losses(
                 .extend(picture.iter().skip(channel).step_by(channels).map(|&c| f32::from(c) / 127.5 - 1.0));
         }
     }
+    losses_on(context, model, pixels, [channels, height, width])
+}
+
+/// The model's loss on each of its inputs, `[images, channels, height, width]`.
+fn losses_on(
+    context: &Context,
+    model: &UNet2DModel,
+    pixels: Vec<f32>,
+    shape: [usize; 3],
+) -> Result<Vec<f64>, StudyError> {
+    let count = pixels.len() / shape.iter().product::<usize>().max(1);
     let images = HeldOutImages {
         pixels,
-        shape: [channels, height, width],
+        shape,
         // The loss is wanted for each picture.
         contributor: (0..count).collect(),
         contributors: count,

@@ -9,6 +9,7 @@
 //! the one training loop with the task [`Reconstruction`].
 
 mod blocks;
+mod codec;
 mod config;
 mod config_json;
 pub mod folder;

@@ -199,14 +199,4 @@ impl Autoencoder {
         weights.insert(CODEBOOK, TensorF32::new([entries, channels], codebook)?);
         Self::from_state_dict(&self.config, &weights, &parameters::module_device(&self)?)
     }
-
-    /// What is diffused of latents: (z - shift_factor) * scaling_factor.
-    pub fn scaled(&self, latents: Tensor<4>) -> Tensor<4> {
-        (latents - self.config.shift_factor.unwrap_or(0.0)) * self.config.scaling_factor
-    }
-
-    /// The latents of what was diffused: z / scaling_factor + shift_factor.
-    pub fn unscaled(&self, diffused: Tensor<4>) -> Tensor<4> {
-        diffused / self.config.scaling_factor + self.config.shift_factor.unwrap_or(0.0)
-    }
 }

@@ -53,6 +53,12 @@ pub fn image_name((width, height): (u32, u32), pixels: &[u8]) -> String {
     hex(&hash.finalize())
 }
 
+/// What stands for the hash of a data set in all that depends on its latents: SHA-256, in lower-case hexadecimal, of the text
+/// `tribute/latents/1` and, each after a line feed, the hash of the images, that of the autoencoder, and how it is used.
+pub fn encoded_data_hash(images: &str, model: &str, encoding: &str) -> String {
+    hex(&Sha256::digest(format!("tribute/latents/1\n{images}\n{model}\n{encoding}")))
+}
+
 impl LatentStore {
     /// The latents of shape `[channels, height, width]` in folder `dir`, which need not exist yet, of the autoencoder with hash
     /// `model`. `encoding` says in words what else they depend on.

@@ -160,6 +160,11 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         self
     }
 
+    /// Images that go through the model at once.
+    pub fn batch_size(&self) -> usize {
+        self.config.batch_size
+    }
+
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.step

@@ -6,6 +6,7 @@
 mod coalitions;
 mod data;
 mod evaluation;
+mod latent;
 mod measures;
 mod model;
 mod overrides;
@@ -13,10 +14,12 @@ mod preset;
 mod prune;
 mod train_log;
 mod training;
+mod vqvae;
 
 pub use coalitions::{CoalitionChoice, CoalitionsConfig};
 pub use data::DataConfig;
 pub use evaluation::{EvaluationConfig, SamplingConfig};
+pub use latent::{LatentConfig, Posterior, Precompute};
 pub use measures::MeasuresConfig;
 pub use model::{ModelConfig, ModelPreset};
 pub use overrides::Overrides;
@@ -24,6 +27,7 @@ pub use preset::DatasetPreset;
 pub use prune::PruneConfig;
 pub use train_log::TrainLog;
 pub use training::{FineTuneConfig, TrainConfig, UnlearnConfig};
+pub use vqvae::VqvaeConfig;
 
 use std::path::{Path, PathBuf};
 
@@ -57,6 +61,12 @@ pub struct StudyConfig {
     pub weights: PathBuf,
     /// Images and contributors.
     pub data: DataConfig,
+    /// The autoencoder in whose latent space models are; they are of pixels when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent: Option<LatentConfig>,
+    /// The autoencoder that `tribute-train --model vqvae` makes.
+    #[serde(default, skip_serializing_if = "VqvaeConfig::is_default")]
+    pub vqvae: VqvaeConfig,
     /// Architecture of the denoising network.
     pub model: ModelConfig,
     /// Forward process.
@@ -126,6 +136,9 @@ impl StudyConfig {
     fn resolve(&mut self, base: &Path) {
         self.weights = base.join(&self.weights);
         self.data.resolve(base);
+        if let Some(latent) = &mut self.latent {
+            latent.resolve(base);
+        }
         self.measures.resolve(base);
         self.evaluation.resolve(base);
     }
@@ -137,6 +150,10 @@ impl StudyConfig {
         let mut config = self.clone();
         config.weights = absolute(&config.weights);
         config.data.path = absolute(&config.data.path);
+        if let Some(latent) = &mut config.latent {
+            latent.model = absolute(&latent.model);
+            latent.folder = absolute(&latent.folder);
+        }
         config.measures.reference = config.measures.reference.as_ref().map(absolute);
         config.evaluation.truth = config.evaluation.truth.as_ref().map(absolute);
         config
@@ -163,6 +180,11 @@ impl StudyConfig {
         self.unlearn.optimization.as_ref().unwrap_or(&self.train.optimization)
     }
 
+    /// Batch size, optimiser, clipping and EMA of the autoencoder's training.
+    pub fn vqvae_optimization(&self) -> &TrainingConfig {
+        self.vqvae.optimization.as_ref().unwrap_or(&self.train.optimization)
+    }
+
     /// Checks every value that has a range.
     ///
     /// # Errors
@@ -178,7 +200,12 @@ impl StudyConfig {
             require(!twice, "behaviors", behavior.key(), "each behaviour once")?;
         }
         self.data.validate()?;
-        self.model.unet(self.data.resolution)?;
+        match &self.latent {
+            // The size of its latents is in the autoencoder's folder, which `Context::open` reads.
+            Some(latent) => latent.validate(&self.sample.sampler)?,
+            None => self.model.unet(self.data.resolution).map(drop)?,
+        }
+        self.vqvae.validate()?;
         let schedule =
             self.diffusion.build().map_err(|source| StudyError::Section { section: "diffusion", source })?;
         self.train.validate()?;

@@ -56,6 +56,14 @@ impl ModelConfig {
     /// # Errors
     /// [`StudyError::Model`] names the key that does not fit.
     pub fn unet(&self, resolution: usize) -> Result<UNet2DConfig, StudyError> {
+        self.unet_of(3, resolution)
+    }
+
+    /// The network's configuration for `channels` x `resolution` x `resolution` images or latents.
+    ///
+    /// # Errors
+    /// [`StudyError::Model`] names the key that does not fit.
+    pub fn unet_of(&self, channels: usize, resolution: usize) -> Result<UNet2DConfig, StudyError> {
         let widths = self.block_out_channels.clone();
         let mut unet = match self.preset {
             ModelPreset::Small => UNet2DConfig::small(resolution, widths.as_deref().unwrap_or(&[32, 64, 64])),
@@ -64,6 +72,7 @@ impl ModelConfig {
             ModelPreset::Celeba => UNet2DConfig::celeba_latent(),
         };
         unet.sample_size = resolution;
+        (unet.in_channels, unet.out_channels) = (channels, channels);
         if let Some(widths) = widths {
             let same_depth = widths.len() == unet.block_out_channels.len();
             unet.block_out_channels = widths;

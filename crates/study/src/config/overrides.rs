@@ -74,15 +74,16 @@ impl Overrides {
     }
 }
 
-/// `[fine_tune.optimization]` and `[unlearn.optimization]` are those of `[train]` while they are left out. Setting one
+/// `[fine_tune.optimization]`, `[unlearn.optimization]` and `[vqvae.optimization]` are those of `[train]` while they are left out. Setting one
 /// of their keys must change that key alone.
 fn inherit_optimization(table: &mut Table, key: &str) {
-    for section in ["fine_tune", "unlearn"] {
+    for section in ["fine_tune", "unlearn", "vqvae"] {
         if !key.starts_with(&format!("{section}.optimization.")) {
             continue;
         }
         let trained = table.get("train").and_then(|train| train.get("optimization")).cloned();
-        if let (Some(trained), Some(Value::Table(inner))) = (trained, table.get_mut(section)) {
+        let own = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let (Some(trained), Value::Table(inner)) = (trained, own) {
             inner.entry("optimization").or_insert(trained);
         }
     }
@@ -154,9 +155,14 @@ impl StudyConfig {
 
 /// Resolves the paths that stand in a file against its folder, before paths from elsewhere are laid over them.
 fn absolute_paths(table: &mut Table, base: &Path) {
-    for (section, key) in
-        [("", "weights"), ("data", "path"), ("measures", "reference"), ("evaluation", "truth")]
-    {
+    for (section, key) in [
+        ("", "weights"),
+        ("data", "path"),
+        ("measures", "reference"),
+        ("evaluation", "truth"),
+        ("latent", "model"),
+        ("latent", "folder"),
+    ] {
         let inner = if section.is_empty() {
             Some(&mut *table)
         } else {
@@ -165,6 +171,10 @@ fn absolute_paths(table: &mut Table, base: &Path) {
         if let Some(Value::String(path)) = inner.and_then(|inner| inner.get_mut(key)) {
             *path = base.join(&*path).display().to_string();
         }
+    }
+    if let Some(latent) = table.get_mut("latent").and_then(Value::as_table_mut) {
+        let folder = base.join(super::latent::default_folder()).display().to_string();
+        latent.entry("folder").or_insert(Value::String(folder));
     }
     if !table.contains_key("weights") {
         let weights = base.join(super::default_weights());

@@ -168,7 +168,7 @@ impl UnlearnConfig {
 }
 
 /// The direction is not for a study to choose: models of contributors learn, and a method that forgets says so itself.
-fn validate_optimization(
+pub(super) fn validate_optimization(
     section: &'static str,
     objective: &'static str,
     config: &TrainingConfig,
