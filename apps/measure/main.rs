@@ -23,6 +23,9 @@ struct Arguments {
     /// Which independent repetition's noise, where samples are made anew
     #[arg(long, default_value_t = 0)]
     repetition: u64,
+    /// The full model's folder, whose pictures local behaviours compare with
+    #[arg(long)]
+    full: Option<PathBuf>,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -38,7 +41,12 @@ fn main() -> ExitCode {
                 Some(folder) => read_samples(folder)?,
                 None => context.sample(&model, arguments.repetition, "sample", &session.progress)?,
             };
-            let behaviors = context.measure(&model, &samples)?;
+            let full = || match &arguments.full {
+                Some(folder) => load_model(&context, folder),
+                None => Err(context.no_full_model()),
+            };
+            let behaviors =
+                context.measure(&model, &samples, arguments.repetition, &full, &session.progress)?;
             print_json(
                 &json!({ "model": arguments.model, "count": samples.shape[0], "behaviors": behaviors }),
             )

@@ -156,6 +156,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             parent: start.as_ref(),
             seconds: trained.seconds,
             local: None,
+            full: images.is_full().then_some(&trained.model),
             settings: &further,
         };
         let (record, _) = record_model(&context, &what, &session.progress)?;

@@ -90,7 +90,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let pruned = parent.as_ref().map(|parent| !parent.config().pruned_channels.is_empty());
     check_parent(method, pruned, arguments.pruned)?;
     let full = match (arguments.model_behavior, &arguments.full) {
-        (ModelBehavior::Global, Some(_)) => return Err(usage("--full is for --model-behavior local only")),
+        (ModelBehavior::Global, Some(folder)) if context.local_behavior().is_some() => {
+            Some(load_model(&context, folder)?)
+        }
+        (ModelBehavior::Global, Some(_)) => {
+            return Err(usage("--full is for --model-behavior local, and for studies with local behaviours"));
+        }
         (ModelBehavior::Global, None) => None,
         (ModelBehavior::Local, Some(folder)) => Some(load_model(&context, folder)?),
         (ModelBehavior::Local, None) if pruned == Some(false) => parent.clone(),
@@ -137,7 +142,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             repetition: arguments.repetition,
             parent: parent.as_ref(),
             seconds: made.seconds,
-            local: full.as_ref(),
+            local: full.as_ref().filter(|_| arguments.model_behavior == ModelBehavior::Local),
+            full: full.as_ref(),
             settings: &further,
         };
         let (record, samples) = record_model(&context, &what, &session.progress)?;

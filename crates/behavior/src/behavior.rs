@@ -3,15 +3,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BehaviorError, ExtractorSpec};
+use crate::{BehaviorError, ExtractorNetwork, ExtractorSpec};
 
 /// The neighbours of precision and recall in the paper.
 pub const DEFAULT_NEIGHBOURS: usize = 3;
+/// The neighbours of density and coverage in the paper, and of the classifier of the demographic entropy.
+pub const DEFAULT_NEAREST: usize = 5;
 /// The usual number of clusters of the cluster entropy.
 pub const DEFAULT_CLUSTERS: usize = 20;
 
 const EXAMPLES: &str = "`colourfulness`, `is_lite0`, `fid_squeezenet_64px`, `precision_lite0`, `recall_lite0_k5`, \
-                        `entropy_lite0_64px_c10` or `diffusion_loss`";
+                        `entropy_lite0_64px_c10`, `density_lite0`, `coverage_lite0`, `demographic_entropy_lite0`, `aesthetic_p90`, \
+                        `diffusion_loss`, `avg_mse`, `ssim_3` or `command_NAME`";
 
 /// A model behaviour: what is measured on a model's samples, or on the model itself.
 ///
@@ -66,8 +69,117 @@ pub enum Behavior {
         /// The number of clusters.
         clusters: usize,
     },
+    /// [How many reference images' neighbourhoods a sample lies in](crate::measure::density_coverage).
+    Density {
+        /// Whose features.
+        extractor: ExtractorSpec,
+        /// Which neighbour sets the radius.
+        k: usize,
+    },
+    /// [Share of the reference images' neighbourhoods with a sample inside](crate::measure::density_coverage).
+    Coverage {
+        /// Whose features.
+        extractor: ExtractorSpec,
+        /// Which neighbour sets the radius.
+        k: usize,
+    },
+    /// [Entropy of the samples over true labels of the reference images](crate::measure::label_entropy), in bits.
+    DemographicEntropy {
+        /// Whose features.
+        extractor: ExtractorSpec,
+        /// How many neighbours tell a sample's label.
+        k: usize,
+    },
+    /// [Aesthetic score](crate::extractor::AestheticHead) of CLIP's features, over the samples.
+    Aesthetic {
+        /// What is told of the samples' scores.
+        statistic: Statistic,
+    },
     /// [Noise-prediction error on held-out images](crate::measure::held_out_loss).
     DiffusionLoss,
+    /// What became of the full model's pictures: of one, or on average.
+    Local {
+        /// What is compared.
+        measure: LocalMeasure,
+        /// The number of the picture; the mean over all when none.
+        image: Option<usize>,
+    },
+    /// What [a program of the user's](crate::measure::command) prints.
+    Command {
+        /// The name of the command.
+        name: CommandName,
+    },
+}
+
+/// What is told of the values of many samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Statistic {
+    /// The mean.
+    Mean,
+    /// The 90th percentile.
+    Percentile90,
+}
+
+/// A comparison of a picture of the full model with the picture that another model makes from the same noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LocalMeasure {
+    /// [Mean squared error](crate::measure::image_similarity::mean_squared_error).
+    Mse,
+    /// [Its root over that of the full model's picture](crate::measure::image_similarity::normalized_root_mse).
+    Nrmse,
+    /// [Structural similarity](crate::measure::image_similarity::structural_similarity).
+    Ssim,
+    /// The other model's noise-prediction error on the full model's picture.
+    DiffusionLoss,
+}
+
+impl LocalMeasure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Mse, Self::Nrmse, Self::Ssim, Self::DiffusionLoss];
+
+    /// The name in keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mse => "mse",
+            Self::Nrmse => "nrmse",
+            Self::Ssim => "ssim",
+            Self::DiffusionLoss => "diffusion_loss",
+        }
+    }
+}
+
+/// The name of a user's command: 1 to 32 letters, digits and `_`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandName {
+    bytes: [u8; Self::MAX],
+    length: u8,
+}
+
+impl CommandName {
+    const MAX: usize = 32;
+
+    /// Takes a name; `None` if it has other characters or is too long.
+    pub fn new(name: &str) -> Option<Self> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !plain || name.is_empty() || name.len() > Self::MAX {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        Some(Self { bytes, length: name.len() as u8 })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        // Made of ASCII alone.
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for CommandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
 }
 
 /// Which way a behaviour is better.
@@ -75,10 +187,13 @@ pub enum Behavior {
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// More is better, as for the Inception score.
+    #[serde(alias = "higher")]
     HigherIsBetter,
     /// Less is better, as for a distance or a loss.
+    #[serde(alias = "lower")]
     LowerIsBetter,
     /// A property without better and worse, as colourfulness.
+    #[serde(alias = "neither")]
     Neutral,
 }
 
@@ -91,8 +206,27 @@ pub enum Needs {
     Extractor(ExtractorSpec),
     /// A feature extractor, and reference images.
     Reference(ExtractorSpec),
+    /// CLIP's features, and an aesthetic head.
+    Aesthetic,
+    /// A feature extractor, and reference images with labels.
+    Labels(ExtractorSpec),
     /// The model itself, and held-out images.
     Model,
+    /// The model itself, and pictures of the full model.
+    FullModel,
+    /// A user's command.
+    Command(CommandName),
+}
+
+impl Needs {
+    /// The extractor that the samples go through, if any.
+    pub fn extractor(self) -> Option<ExtractorSpec> {
+        match self {
+            Self::Extractor(spec) | Self::Reference(spec) | Self::Labels(spec) => Some(spec),
+            Self::Aesthetic => Some(ExtractorSpec::native(ExtractorNetwork::Clip)),
+            Self::Pixels | Self::Model | Self::FullModel | Self::Command(_) => None,
+        }
+    }
 }
 
 impl Behavior {
@@ -104,16 +238,26 @@ impl Behavior {
         self.to_string()
     }
 
-    /// Which way is better.
+    /// Which way is better. What a command measures has a direction of its own, in its
+    /// [settings](crate::measure::command::CommandConfig::better).
     pub fn direction(&self) -> Direction {
         match self {
-            Self::Colourfulness | Self::Brightness | Self::Saturation | Self::Background => {
-                Direction::Neutral
+            Self::Colourfulness
+            | Self::Brightness
+            | Self::Saturation
+            | Self::Background
+            | Self::Command { .. } => Direction::Neutral,
+            Self::Local { measure: LocalMeasure::Ssim, .. } => Direction::HigherIsBetter,
+            Self::FrechetDistance { .. } | Self::DiffusionLoss | Self::Local { .. } => {
+                Direction::LowerIsBetter
             }
-            Self::FrechetDistance { .. } | Self::DiffusionLoss => Direction::LowerIsBetter,
             Self::InceptionScore { .. }
             | Self::Precision { .. }
             | Self::Recall { .. }
+            | Self::Density { .. }
+            | Self::Coverage { .. }
+            | Self::DemographicEntropy { .. }
+            | Self::Aesthetic { .. }
             | Self::ClusterEntropy { .. } => Direction::HigherIsBetter,
         }
     }
@@ -126,18 +270,25 @@ impl Behavior {
             Self::FrechetDistance { extractor }
             | Self::Precision { extractor, .. }
             | Self::Recall { extractor, .. }
+            | Self::Density { extractor, .. }
+            | Self::Coverage { extractor, .. }
             | Self::ClusterEntropy { extractor, .. } => Needs::Reference(extractor),
+            Self::DemographicEntropy { extractor, .. } => Needs::Labels(extractor),
+            Self::Aesthetic { .. } => Needs::Aesthetic,
             Self::DiffusionLoss => Needs::Model,
+            Self::Local { .. } => Needs::FullModel,
+            Self::Command { name } => Needs::Command(name),
         }
     }
 }
 
 impl fmt::Display for Behavior {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let neighbours = |f: &mut fmt::Formatter<'_>, k: usize| match k {
-            DEFAULT_NEIGHBOURS => Ok(()),
-            k => write!(f, "_k{k}"),
+        let parameter = |f: &mut fmt::Formatter<'_>, k: usize, usual: usize| {
+            if k == usual { Ok(()) } else { write!(f, "_k{k}") }
         };
+        let neighbours = |f: &mut fmt::Formatter<'_>, k| parameter(f, k, DEFAULT_NEIGHBOURS);
+        let nearest = |f: &mut fmt::Formatter<'_>, k| parameter(f, k, DEFAULT_NEAREST);
         match self {
             Self::Colourfulness => f.write_str("colourfulness"),
             Self::Brightness => f.write_str("brightness"),
@@ -154,6 +305,23 @@ impl fmt::Display for Behavior {
                 write!(f, "recall_{extractor}")?;
                 neighbours(f, *k)
             }
+            Self::Density { extractor, k } => {
+                write!(f, "density_{extractor}")?;
+                nearest(f, *k)
+            }
+            Self::Coverage { extractor, k } => {
+                write!(f, "coverage_{extractor}")?;
+                nearest(f, *k)
+            }
+            Self::DemographicEntropy { extractor, k } => {
+                write!(f, "demographic_entropy_{extractor}")?;
+                nearest(f, *k)
+            }
+            Self::Aesthetic { statistic: Statistic::Mean } => f.write_str("aesthetic_mean"),
+            Self::Aesthetic { statistic: Statistic::Percentile90 } => f.write_str("aesthetic_p90"),
+            Self::Local { measure, image: None } => write!(f, "avg_{}", measure.name()),
+            Self::Local { measure, image: Some(image) } => write!(f, "{}_{image}", measure.name()),
+            Self::Command { name } => write!(f, "command_{}", name.as_str()),
             Self::ClusterEntropy { extractor, clusters: DEFAULT_CLUSTERS } => {
                 write!(f, "entropy_{extractor}")
             }
@@ -177,11 +345,24 @@ impl FromStr for Behavior {
             "saturation" => return Ok(Self::Saturation),
             "background" => return Ok(Self::Background),
             "diffusion_loss" => return Ok(Self::DiffusionLoss),
+            "aesthetic_mean" => return Ok(Self::Aesthetic { statistic: Statistic::Mean }),
+            "aesthetic_p90" => return Ok(Self::Aesthetic { statistic: Statistic::Percentile90 }),
             _ => {}
         }
-        let (measure, rest) = text
-            .split_once('_')
-            .ok_or_else(|| refuse("no such measure, or its extractor is missing".to_string()))?;
+        if let Some(local) = local(text) {
+            return Ok(local);
+        }
+        if let Some(name) = text.strip_prefix("command_") {
+            let name = CommandName::new(name)
+                .ok_or_else(|| refuse("a command's name has 1 to 32 letters, digits and `_`".to_string()))?;
+            return Ok(Self::Command { name });
+        }
+        let (measure, rest) = match text.strip_prefix("demographic_entropy_") {
+            Some(rest) => ("demographic_entropy", rest),
+            None => text
+                .split_once('_')
+                .ok_or_else(|| refuse("no such measure, or its extractor is missing".to_string()))?,
+        };
         // The last part is a parameter where it is the measure's letter and a number: `_k5`, `_c10`.
         let parameter = |letter: char, usual: usize| -> Result<(ExtractorSpec, usize), BehaviorError> {
             let own = rest.rsplit_once('_').and_then(|(extractor, last)| {
@@ -200,7 +381,12 @@ impl FromStr for Behavior {
         };
         let extractor = || parameter('\0', 1).map(|(extractor, _)| extractor);
         match measure {
-            "is" => Ok(Self::InceptionScore { extractor: extractor()? }),
+            "is" => match extractor()? {
+                ExtractorSpec { network: ExtractorNetwork::Clip, .. } => {
+                    Err(refuse("CLIP's image tower tells no classes".to_string()))
+                }
+                extractor => Ok(Self::InceptionScore { extractor }),
+            },
             "fid" => Ok(Self::FrechetDistance { extractor: extractor()? }),
             "precision" => {
                 parameter('k', DEFAULT_NEIGHBOURS).map(|(extractor, k)| Self::Precision { extractor, k })
@@ -208,11 +394,29 @@ impl FromStr for Behavior {
             "recall" => {
                 parameter('k', DEFAULT_NEIGHBOURS).map(|(extractor, k)| Self::Recall { extractor, k })
             }
+            "density" => parameter('k', DEFAULT_NEAREST).map(|(extractor, k)| Self::Density { extractor, k }),
+            "coverage" => {
+                parameter('k', DEFAULT_NEAREST).map(|(extractor, k)| Self::Coverage { extractor, k })
+            }
+            "demographic_entropy" => parameter('k', DEFAULT_NEAREST)
+                .map(|(extractor, k)| Self::DemographicEntropy { extractor, k }),
             "entropy" => parameter('c', DEFAULT_CLUSTERS)
                 .map(|(extractor, clusters)| Self::ClusterEntropy { extractor, clusters }),
             other => Err(refuse(format!("there is no measure `{other}`"))),
         }
     }
+}
+
+/// `avg_ssim`, or `ssim_3` for picture 3.
+fn local(text: &str) -> Option<Behavior> {
+    let of_name = |name: &str| LocalMeasure::ALL.into_iter().find(|measure| measure.name() == name);
+    if let Some(name) = text.strip_prefix("avg_") {
+        return Some(Behavior::Local { measure: of_name(name)?, image: None });
+    }
+    let (name, number) = text.rsplit_once('_')?;
+    // Written as it would be read back: no sign, no leading zeros.
+    let image = number.parse().ok().filter(|image: &usize| image.to_string() == number)?;
+    Some(Behavior::Local { measure: of_name(name)?, image: Some(image) })
 }
 
 impl TryFrom<String> for Behavior {
@@ -247,6 +451,20 @@ mod tests {
             "entropy_squeezenet_c7",
             "precision_lite0_96px_k5",
             "recall_lite0",
+            "fid_inception",
+            "is_inception",
+            "precision_clip_k7",
+            "density_lite0_64px",
+            "coverage_inception_k3",
+            "demographic_entropy_clip",
+            "demographic_entropy_squeezenet_64px_k1",
+            "aesthetic_p90",
+            "aesthetic_mean",
+            "avg_mse",
+            "avg_diffusion_loss",
+            "diffusion_loss_12",
+            "nrmse_0",
+            "command_faces_in_2_rows",
         ] {
             let behavior: Behavior = key.parse().unwrap();
             assert_eq!(behavior.key(), key);
@@ -262,7 +480,14 @@ mod tests {
         for (key, part) in [
             ("colour", "its extractor is missing"),
             ("is", "its extractor is missing"),
-            ("is_inception", "no extractor `inception`"),
+            ("is_vgg", "no extractor `vgg`"),
+            ("is_clip", "no classes"),
+            ("fid_inception_64px", "299 px"),
+            ("command_", "1 to 32"),
+            ("command_a-b", "1 to 32"),
+            ("avg_is", "no measure `avg`"),
+            ("mse_01", "no measure `mse`"),
+            ("density_lite0_k0", "`k0`"),
             ("kid_lite0", "no measure `kid`"),
             ("is_lite0_k3", "`k3` is no size in px"),
             ("recall_lite0_k0", "`k0`"),

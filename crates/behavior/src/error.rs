@@ -115,9 +115,7 @@ pub enum BehaviorError {
     },
 
     /// The weights file cannot be read at all.
-    #[error(
-        "cannot read the weights of {network} from {path}: {source}; the file ships in `datasets/weights`"
-    )]
+    #[error("cannot read the weights of {network} from {path}: {source}; {remedy}")]
     WeightsUnreadable {
         /// The network.
         network: &'static str,
@@ -125,18 +123,33 @@ pub enum BehaviorError {
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
+        /// Where to get the file.
+        remedy: &'static str,
     },
 
-    /// The weights file is cut short or no safetensors file.
-    #[error(
-        "{path} is no whole safetensors file ({reason}): copy the weights of {network} from `datasets/weights` again"
-    )]
+    /// The weights file is cut short or of another format.
+    #[error("{path} is no whole {kind} file ({reason}): copy the weights of {network} again; {remedy}")]
     WeightsDamaged {
         /// The network.
         network: &'static str,
         /// The file.
         path: PathBuf,
+        /// What it was taken for.
+        kind: &'static str,
         /// The parser's reason.
+        reason: String,
+        /// Where to get the file.
+        remedy: &'static str,
+    },
+
+    /// A user's command did not measure.
+    #[error("the command of `{behavior}` ({command}) {reason}")]
+    Command {
+        /// The behaviour.
+        behavior: String,
+        /// The program and its arguments.
+        command: String,
+        /// What went wrong, and what to do.
         reason: String,
     },
 

@@ -1,15 +1,18 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::behavior::{Behavior, Needs};
-use crate::extractor::{ExtractorSpec, FeatureExtractor, Features};
+use crate::behavior::{Behavior, CommandName, Needs, Statistic};
+use crate::extractor::{AestheticHead, ExtractorSpec, FeatureExtractor, Features, WeightFiles};
 use crate::measure::cluster_entropy::ReferenceClusters;
+use crate::measure::command::CommandConfig;
+use crate::measure::density_coverage::density_coverage;
 use crate::measure::frechet_distance::{FrechetReference, Gaussian};
 use crate::measure::held_out_loss::HeldOutLoss;
 use crate::measure::inception_score::inception_score;
+use crate::measure::label_entropy::LabelledReference;
+use crate::measure::percentile::percentile;
 use crate::measure::pixel_properties::{background_fraction, brightness, colourfulness, saturation};
 use crate::measure::precision_recall::Manifold;
 use crate::{BehaviorError, Samples};
@@ -51,6 +54,18 @@ pub enum ScoreDetail {
         /// Whether there were no more samples than features: the distance is then biased upwards.
         rank_deficient: bool,
     },
+    /// Of the demographic entropy.
+    Labels {
+        /// Samples told to have each label.
+        counts: Vec<usize>,
+        /// The share of the reference images whose label the others tell.
+        accuracy: f64,
+    },
+    /// Of a user's command.
+    Numbers {
+        /// What it printed beside the value.
+        numbers: BTreeMap<String, Vec<f64>>,
+    },
     /// Of the held-out diffusion loss.
     PerContributor {
         /// The mean loss of each contributor's held-out images; none for a contributor without any.
@@ -65,6 +80,28 @@ impl Score {
     }
 }
 
+/// What behaviours are measured with, besides the samples.
+#[derive(Debug)]
+pub struct Ingredients<'a> {
+    /// The images that distances, manifolds and clusters refer to: usually the training images, or a random subset of them.
+    pub reference: Option<Samples<'a>>,
+    /// The label of each reference image, in `0..labels`, and the number of labels.
+    pub labels: Option<(&'a [usize], usize)>,
+    /// The fixed noisy images of [`Behavior::DiffusionLoss`].
+    pub held_out: Option<HeldOutLoss>,
+    /// Where the weights of the extractors are.
+    pub weights: &'a WeightFiles,
+    /// The user's commands, by name.
+    pub commands: BTreeMap<String, CommandConfig>,
+}
+
+impl<'a> Ingredients<'a> {
+    /// Weights alone.
+    pub fn new(weights: &'a WeightFiles) -> Self {
+        Self { reference: None, labels: None, held_out: None, weights, commands: BTreeMap::new() }
+    }
+}
+
 /// An extractor and what the requested behaviours need of the reference images.
 #[derive(Debug)]
 struct Prepared {
@@ -74,6 +111,8 @@ struct Prepared {
     manifolds: BTreeMap<usize, Manifold>,
     /// By number of clusters.
     clusters: BTreeMap<usize, ReferenceClusters>,
+    /// By number of neighbours, with how often the classifier is right.
+    labelled: BTreeMap<usize, (LabelledReference, f64)>,
 }
 
 /// Measures a fixed list of behaviours on any number of sample sets; loads networks and embeds the reference images once.
@@ -82,29 +121,29 @@ pub struct Measurer {
     behaviors: Vec<Behavior>,
     prepared: BTreeMap<ExtractorSpec, Prepared>,
     held_out: Option<HeldOutLoss>,
+    head: Option<AestheticHead>,
+    commands: BTreeMap<CommandName, CommandConfig>,
 }
 
 impl Measurer {
     /// Prepares `behaviors`, in whose order scores will come; a behaviour named twice is measured once.
     ///
-    /// `reference` are the images that distances, manifolds and clusters refer to: usually the training images, or a
-    /// random subset of them. `weights` is the folder of the extractors' weights (`datasets/weights`), `held_out` the
-    /// fixed noisy images of [`Behavior::DiffusionLoss`].
+    /// [`Behavior::Local`] is left out: it is about pairs of pictures, for which
+    /// [`image_similarity`](crate::measure::image_similarity) has functions.
     ///
     /// # Errors
-    /// A behaviour whose reference or held-out images are missing, weights that cannot be loaded, too few reference
-    /// images, and anything that a measure refuses.
+    /// A behaviour whose reference images, labels, held-out images, weights or command are missing, weights that cannot be
+    /// loaded, too few reference images, and anything that a measure refuses.
     pub fn prepare(
         behaviors: &[Behavior],
-        reference: Option<&Samples>,
-        held_out: Option<HeldOutLoss>,
-        weights: &Path,
+        ingredients: Ingredients<'_>,
         device: &Device,
         progress: Progress,
     ) -> Result<Self, BehaviorError> {
+        let Ingredients { reference, labels, held_out, weights, commands } = ingredients;
         let mut unique: Vec<Behavior> = Vec::with_capacity(behaviors.len());
         for behavior in behaviors {
-            if !unique.contains(behavior) {
+            if !unique.contains(behavior) && behavior.needs() != Needs::FullModel {
                 unique.push(*behavior);
             }
         }
@@ -112,18 +151,54 @@ impl Measurer {
             Err(BehaviorError::Missing { behavior: behavior.key(), what, remedy })
         };
         let mut plan: BTreeMap<ExtractorSpec, Vec<Behavior>> = BTreeMap::new();
+        let mut head = None;
+        let mut named = BTreeMap::new();
         for behavior in &unique {
+            if let Some(spec) = behavior.needs().extractor() {
+                plan.entry(spec).or_default().push(*behavior);
+            }
             match behavior.needs() {
-                Needs::Pixels => {}
-                Needs::Extractor(spec) => plan.entry(spec).or_default().push(*behavior),
-                Needs::Reference(_) if reference.is_none() => {
+                Needs::Pixels | Needs::Extractor(_) | Needs::FullModel => {}
+                Needs::Reference(_) | Needs::Labels(_) if reference.is_none() => {
                     return missing(
                         behavior,
                         "reference images",
                         "give the training images or a subset of them",
                     );
                 }
-                Needs::Reference(spec) => plan.entry(spec).or_default().push(*behavior),
+                Needs::Reference(_) => {}
+                Needs::Labels(_) if labels.is_none() => {
+                    return missing(
+                        behavior,
+                        "the labels of the reference images",
+                        "name the columns that hold them with `measures.labels`",
+                    );
+                }
+                Needs::Labels(_) => {}
+                Needs::Aesthetic => match &weights.aesthetic_head {
+                    None => {
+                        return missing(
+                            behavior,
+                            "an aesthetic head",
+                            "name the file of a linear head on CLIP's features with `measures.aesthetic_head`",
+                        );
+                    }
+                    Some(file) if head.is_none() => head = Some(AestheticHead::load(file)?),
+                    Some(_) => {}
+                },
+                Needs::Command(name) => match commands.get(name.as_str()) {
+                    None => {
+                        return missing(
+                            behavior,
+                            "a command of this name",
+                            "say what to run in `[measures.commands.NAME]`",
+                        );
+                    }
+                    Some(command) => {
+                        command.validate()?;
+                        named.insert(name, command.clone());
+                    }
+                },
                 Needs::Model if held_out.is_none() => {
                     return missing(
                         behavior,
@@ -137,9 +212,10 @@ impl Measurer {
         let mut prepared = BTreeMap::new();
         for (spec, behaviors) in plan {
             let extractor = FeatureExtractor::load(spec, weights, device)?;
-            prepared.insert(spec, Prepared::new(extractor, &behaviors, reference, progress)?);
+            prepared
+                .insert(spec, Prepared::new(extractor, &behaviors, reference.as_ref(), labels, progress)?);
         }
-        Ok(Self { behaviors: unique, prepared, held_out })
+        Ok(Self { behaviors: unique, prepared, held_out, head, commands: named })
     }
 
     /// What is measured, in the order of the scores.
@@ -171,6 +247,7 @@ impl Measurer {
         }
         self.behaviors
             .iter()
+            .filter(|behavior| behavior.needs() != Needs::FullModel)
             .map(|&behavior| {
                 let pixels = |measure: fn(&Samples) -> Result<f64, BehaviorError>| {
                     Ok(Score { behavior, value: measure(samples)?, n_samples: samples.len(), detail: None })
@@ -181,10 +258,16 @@ impl Measurer {
                     Behavior::Saturation => pixels(saturation),
                     Behavior::Background => pixels(background_fraction),
                     Behavior::DiffusionLoss => self.model_score(prediction),
+                    Behavior::Aesthetic { statistic } => self.aesthetic_score(statistic, &features),
+                    Behavior::Command { name } => self.command_score(name, samples),
+                    Behavior::Local { .. } => Err(unprepared(behavior)),
                     Behavior::InceptionScore { extractor }
                     | Behavior::FrechetDistance { extractor }
                     | Behavior::Precision { extractor, .. }
                     | Behavior::Recall { extractor, .. }
+                    | Behavior::Density { extractor, .. }
+                    | Behavior::Coverage { extractor, .. }
+                    | Behavior::DemographicEntropy { extractor, .. }
                     // Both maps hold every extractor that a behaviour of this list names.
                     | Behavior::ClusterEntropy { extractor, .. } => {
                         self.prepared[&extractor].score(behavior, &features[&extractor])
@@ -192,6 +275,35 @@ impl Measurer {
                 }
             })
             .collect()
+    }
+
+    fn aesthetic_score(
+        &self,
+        statistic: Statistic,
+        features: &BTreeMap<ExtractorSpec, Features>,
+    ) -> Result<Score, BehaviorError> {
+        let behavior = Behavior::Aesthetic { statistic };
+        let clip = behavior.needs().extractor().and_then(|spec| features.get(&spec));
+        let (Some(head), Some(Features { features, .. })) = (&self.head, clip) else {
+            return Err(unprepared(behavior));
+        };
+        let scores = head.scores(features.view())?;
+        let value = match statistic {
+            Statistic::Mean => Some(scores.iter().sum::<f64>() / scores.len() as f64),
+            Statistic::Percentile90 => percentile(&scores, 90.0),
+        };
+        // Extraction refuses empty sets.
+        let value = value.ok_or_else(|| unprepared(behavior))?;
+        Ok(Score { behavior, value, n_samples: scores.len(), detail: None })
+    }
+
+    fn command_score(&self, name: CommandName, samples: &Samples) -> Result<Score, BehaviorError> {
+        let behavior = Behavior::Command { name };
+        let command = self.commands.get(&name).ok_or_else(|| unprepared(behavior))?;
+        let output = command.measure(&behavior.key(), samples)?;
+        let numbers = output.numbers;
+        let detail = (!numbers.is_empty()).then_some(ScoreDetail::Numbers { numbers });
+        Ok(Score { behavior, value: output.value, n_samples: samples.len(), detail })
     }
 
     fn model_score(&self, prediction: Option<NoisePrediction>) -> Result<Score, BehaviorError> {
@@ -212,16 +324,32 @@ impl Measurer {
     }
 }
 
+/// A behaviour that was not named when the measurer was prepared.
+fn unprepared(behavior: Behavior) -> BehaviorError {
+    BehaviorError::Missing {
+        behavior: behavior.key(),
+        what: "its reference statistics",
+        remedy: "name it when the measurer is prepared",
+    }
+}
+
 impl Prepared {
     fn new(
         extractor: FeatureExtractor,
         behaviors: &[Behavior],
         reference: Option<&Samples>,
+        labels: Option<(&[usize], usize)>,
         progress: Progress,
     ) -> Result<Self, BehaviorError> {
-        let mut prepared =
-            Self { extractor, frechet: None, manifolds: BTreeMap::new(), clusters: BTreeMap::new() };
-        let needed = behaviors.iter().any(|behavior| matches!(behavior.needs(), Needs::Reference(_)));
+        let mut prepared = Self {
+            extractor,
+            frechet: None,
+            manifolds: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            labelled: BTreeMap::new(),
+        };
+        let refers = |behavior: &Behavior| matches!(behavior.needs(), Needs::Reference(_) | Needs::Labels(_));
+        let needed = behaviors.iter().any(refers);
         let Some(reference) = reference.filter(|_| needed) else { return Ok(prepared) };
         let spec = prepared.extractor.spec();
         let Features { features, .. } =
@@ -232,13 +360,23 @@ impl Prepared {
                 Behavior::FrechetDistance { .. } => {
                     prepared.frechet = Some(FrechetReference::new(Gaussian::fit(features)?));
                 }
-                Behavior::Precision { k, .. } | Behavior::Recall { k, .. }
+                Behavior::Precision { k, .. }
+                | Behavior::Recall { k, .. }
+                | Behavior::Density { k, .. }
+                | Behavior::Coverage { k, .. }
                     if !prepared.manifolds.contains_key(&k) =>
                 {
                     prepared.manifolds.insert(k, Manifold::new(features, k)?);
                 }
                 Behavior::ClusterEntropy { clusters, .. } => {
                     prepared.clusters.insert(clusters, ReferenceClusters::new(features, clusters)?);
+                }
+                Behavior::DemographicEntropy { k, .. } => {
+                    if let Some((labels, classes)) = labels {
+                        let reference = LabelledReference::new(features, labels, classes, k)?;
+                        let accuracy = reference.accuracy();
+                        prepared.labelled.insert(k, (reference, accuracy));
+                    }
                 }
                 _ => {}
             }
@@ -248,11 +386,7 @@ impl Prepared {
 
     fn score(&self, behavior: Behavior, extracted: &Features) -> Result<Score, BehaviorError> {
         let Features { features, logits } = extracted;
-        let unprepared = || BehaviorError::Missing {
-            behavior: behavior.key(),
-            what: "its reference statistics",
-            remedy: "name it when the measurer is prepared",
-        };
+        let unprepared = || unprepared(behavior);
         let (value, detail) = match behavior {
             Behavior::InceptionScore { .. } => (inception_score(logits.view())?, None),
             Behavior::FrechetDistance { .. } => {
@@ -266,6 +400,17 @@ impl Prepared {
             Behavior::Recall { k, .. } => {
                 let reference = self.manifolds.get(&k).ok_or_else(unprepared)?;
                 (Manifold::new(features.view(), k)?.coverage_of_manifold(reference)?, None)
+            }
+            Behavior::Density { k, .. } | Behavior::Coverage { k, .. } => {
+                let reference = self.manifolds.get(&k).ok_or_else(unprepared)?;
+                let found = density_coverage(reference, features.view())?;
+                let density = matches!(behavior, Behavior::Density { .. });
+                (if density { found.density } else { found.coverage }, None)
+            }
+            Behavior::DemographicEntropy { k, .. } => {
+                let (reference, accuracy) = self.labelled.get(&k).ok_or_else(unprepared)?;
+                let entropy = reference.entropy(features.view())?;
+                (entropy.bits, Some(ScoreDetail::Labels { counts: entropy.counts, accuracy: *accuracy }))
             }
             Behavior::ClusterEntropy { clusters, .. } => {
                 let entropy =

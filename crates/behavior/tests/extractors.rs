@@ -1,13 +1,13 @@
 //! Features and logits against PyTorch's (`fixtures/generate_extractors.py`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use behavior::{BehaviorError, ExtractorNetwork, ExtractorSpec, FeatureExtractor, Samples};
+use behavior::{BehaviorError, ExtractorNetwork, ExtractorSpec, FeatureExtractor, Samples, WeightFiles};
 use burn::tensor::Device;
 use safetensors::SafeTensors;
 
-fn weights() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights")
+fn weights() -> WeightFiles {
+    WeightFiles::shipped(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights"))
 }
 
 fn fixture(network: ExtractorNetwork) -> Vec<u8> {
@@ -43,7 +43,8 @@ fn check(network: ExtractorNetwork) {
         let mut calls = Vec::new();
         let found = extractor.extract(&samples, &mut |done, all| calls.push((done, all))).unwrap();
         assert_eq!(calls.last(), Some(&(samples.len(), samples.len())));
-        assert_eq!(found.features.dim(), (samples.len(), network.features()));
+        assert_eq!(Some(found.features.ncols()), network.features());
+        assert_eq!(found.features.nrows(), samples.len());
         let features = worst(found.features.iter().copied(), &floats(&file, features));
         let logits = worst(found.logits.iter().copied(), &floats(&file, logits));
         assert!(features <= 1e-3 && logits <= 1e-3, "{spec}: features {features}, logits {logits}");
@@ -98,14 +99,15 @@ fn damaged_and_foreign_weights_are_named() {
     let missing = load();
     assert!(missing.contains("weights.safetensors") && missing.contains("datasets/weights"), "{missing}");
 
-    let whole = std::fs::read(weights().join(lite0.network.file_name())).unwrap();
+    let whole = std::fs::read(weights().folder.join(lite0.network.file_name())).unwrap();
     for cut in [0, 7, 1000, whole.len() - 1] {
         std::fs::write(&path, &whole[..cut]).unwrap();
         let damaged = load();
         assert!(damaged.contains("no whole safetensors file"), "{cut}: {damaged}");
     }
 
-    std::fs::write(&path, std::fs::read(weights().join("squeezenet1_1.f16.safetensors")).unwrap()).unwrap();
+    std::fs::write(&path, std::fs::read(weights().folder.join("squeezenet1_1.f16.safetensors")).unwrap())
+        .unwrap();
     let foreign = load();
     assert!(foreign.contains("`_conv_stem.weight` is missing"), "{foreign}");
 

@@ -1,17 +1,18 @@
 //! The whole way from pixels to scores.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use behavior::{
-    Behavior, BehaviorError, HeldOutImages, HeldOutLoss, HeldOutLossConfig, Measurer, Samples, Score,
-    ScoreDetail,
+    Behavior, BehaviorError, CommandConfig, Direction, HeldOutImages, HeldOutLoss, HeldOutLossConfig,
+    Ingredients, Measurer, Samples, Score, ScoreDetail, WeightFiles,
 };
 use burn::tensor::Device;
 use diffusion_core::schedule::NoiseScheduleConfig;
 use streams::Streams;
 
-fn weights() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights")
+fn weights() -> WeightFiles {
+    WeightFiles::shipped(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/weights"))
 }
 
 fn behaviors(keys: &[&str]) -> Vec<Behavior> {
@@ -45,9 +46,10 @@ fn scores_come_in_order_and_the_reference_is_its_own_best_imitation() {
     let mut calls = Vec::new();
     let measurer = Measurer::prepare(
         &list,
-        Some(&Samples::new(&reference, [40, 12, 12, 3]).unwrap()),
-        None,
-        &weights(),
+        Ingredients {
+            reference: Some(Samples::new(&reference, [40, 12, 12, 3]).unwrap()),
+            ..Ingredients::new(&weights())
+        },
         &Device::flex(),
         &mut |spec, done, all| calls.push((spec.to_string(), done, all)),
     )
@@ -97,8 +99,13 @@ fn the_held_out_loss_reaches_the_scores_with_every_contributor() {
             .unwrap();
     let list = behaviors(&["diffusion_loss"]);
     let device = Device::flex();
-    let measurer =
-        Measurer::prepare(&list, None, Some(held_out), &weights(), &device, &mut |_, _, _| {}).unwrap();
+    let measurer = Measurer::prepare(
+        &list,
+        Ingredients { held_out: Some(held_out), ..Ingredients::new(&weights()) },
+        &device,
+        &mut |_, _, _| {},
+    )
+    .unwrap();
     let pixels = waves(2, 0.0);
     let samples = Samples::new(&pixels, [2, 12, 12, 3]).unwrap();
     let scores = measurer.measure(&samples, Some(&|x, _| x.zeros_like()), &mut |_, _, _| {}).unwrap();
@@ -113,19 +120,67 @@ fn the_held_out_loss_reaches_the_scores_with_every_contributor() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let prepare = |key: &str, reference: Option<&Samples>, weights: &Path| {
-        let device = Device::flex();
-        Measurer::prepare(&behaviors(&[key]), reference, None, weights, &device, &mut |_, _, _| {})
-            .unwrap_err()
+    let prepare = |key: &str, reference: Option<Samples>, weights: &WeightFiles| {
+        let ingredients = Ingredients { reference, ..Ingredients::new(weights) };
+        Measurer::prepare(&behaviors(&[key]), ingredients, &Device::flex(), &mut |_, _, _| {}).unwrap_err()
     };
     let reference = prepare("fid_lite0", None, &weights()).to_string();
     assert!(reference.contains("fid_lite0 needs reference images"), "{reference}");
     let held_out = prepare("diffusion_loss", None, &weights()).to_string();
     assert!(held_out.contains("diffusion_loss needs held-out images"), "{held_out}");
-    let elsewhere = prepare("is_lite0", None, Path::new("/nowhere")).to_string();
+    let elsewhere = prepare("is_lite0", None, &WeightFiles::shipped(Path::new("/nowhere"))).to_string();
     assert!(elsewhere.contains("/nowhere/efficientnet_lite0.f16.safetensors"), "{elsewhere}");
     let pixels = waves(3, 0.0);
     let few = Samples::new(&pixels, [3, 12, 12, 3]).unwrap();
-    let error = prepare("entropy_squeezenet_32px", Some(&few), &weights());
+    let error = prepare("entropy_squeezenet_32px", Some(few), &weights());
     assert!(matches!(error, BehaviorError::TooFewSamples { needed: 20, found: 3, .. }), "{error}");
+    for (key, part) in [
+        ("fid_inception", "measures.inception"),
+        ("precision_clip", "measures.clip"),
+        ("aesthetic_p90", "measures.aesthetic_head"),
+        ("demographic_entropy_squeezenet_32px", "measures.labels"),
+        ("command_faces", "[measures.commands.NAME]"),
+    ] {
+        let message = prepare(key, Some(few), &weights()).to_string();
+        assert!(message.contains(part), "{key}: {message}");
+    }
+}
+
+#[test]
+fn labels_densities_and_commands_are_measured_beside_the_others() {
+    let pixels = waves(40, 0.0);
+    let reference = Samples::new(&pixels, [40, 12, 12, 3]).unwrap();
+    // The images repeat with period 7 in their waves.
+    let labels: Vec<usize> = (0..40).map(|image| image % 7 / 4).collect();
+    let directory = std::path::PathBuf::from("/");
+    let run = ["sh", "-c", "echo '{\"value\": 2, \"each\": [1, 2]}'"].map(String::from).to_vec();
+    let command =
+        CommandConfig { run, shell: false, timeout: 20, better: Direction::LowerIsBetter, directory };
+    let list = behaviors(&[
+        "density_squeezenet_32px",
+        "coverage_squeezenet_32px_k3",
+        "demographic_entropy_squeezenet_32px_k1",
+        "command_two",
+        "avg_mse",
+    ]);
+    let weights = weights();
+    let ingredients = Ingredients {
+        reference: Some(reference),
+        labels: Some((&labels, 2)),
+        commands: BTreeMap::from([("two".to_owned(), command)]),
+        ..Ingredients::new(&weights)
+    };
+    let measurer = Measurer::prepare(&list, ingredients, &Device::flex(), &mut |_, _, _| {}).unwrap();
+    let own = measure(&measurer, &pixels);
+    // Local behaviours are about pairs of pictures.
+    assert_eq!(own.len(), 4);
+    assert!(own[0].value > 0.9, "{}", own[0].value);
+    assert_eq!((own[1].value, own[3].value), (1.0, 2.0));
+    let Some(ScoreDetail::Labels { counts, accuracy }) = &own[2].detail else { panic!("{:?}", own[2]) };
+    // Every image is its own nearest neighbour.
+    assert_eq!(counts[..], [24, 16]);
+    assert!((0.0..=1.0).contains(accuracy));
+    assert!((own[2].value - 0.970_950_594_454_668_6).abs() < 1e-12, "{}", own[2].value);
+    let Some(ScoreDetail::Numbers { numbers }) = &own[3].detail else { panic!("{:?}", own[3]) };
+    assert_eq!(numbers["each"], [1.0, 2.0]);
 }

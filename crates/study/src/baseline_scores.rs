@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use behavior::{ExtractorNetwork, ExtractorSpec, FeatureExtractor, Samples};
+use behavior::{ExtractorNetwork, ExtractorSpec, FeatureExtractor, Samples, WeightFiles};
 use diffusion_core::UNet2DModel;
 use diffusion_core::samplers::SampledImages;
 use influence::similarity::{mean_cosine, mean_negated_distance, pixel_rows};
@@ -150,7 +150,8 @@ fn features(
     progress: &dyn Progress,
 ) -> Result<(Array2<f32>, Array2<f32>), StudyError> {
     let spec = ExtractorSpec::at(ExtractorNetwork::SqueezeNet, INPUT_SIZE)?;
-    let extractor = FeatureExtractor::load(spec, &context.config.weights, &context.device)?;
+    let extractor =
+        FeatureExtractor::load(spec, &WeightFiles::shipped(&context.config.weights), &context.device)?;
     let train = &context.split.train;
     let (pixels, shape) = rgb_images(train.dataset(), train.indices())?;
     let total = (shape[0] + samples.shape[0]) as u64;

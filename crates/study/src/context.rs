@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use behavior::Behavior;
 use data::{Batches, Dataset, Split};
 use diffusion_core::samplers::{SampledImages, initial_noise, sample_values};
 use diffusion_core::schedule::NoiseSchedule;
@@ -16,6 +17,7 @@ use crate::config::StudyConfig;
 use crate::error::StudyError;
 use crate::latent::{DiffusedLatents, LatentSpace};
 use crate::layout::StudyDir;
+use crate::local::local_study_behaviors;
 use crate::measuring::{Measuring, prepare_measurer};
 use crate::models::TrainedModel;
 use crate::progress::{Progress, Task, Unit};
@@ -268,18 +270,39 @@ impl Context {
         self.latent.as_ref().map(|latent| latent.encode_pictures(pictures)).transpose()
     }
 
-    /// All behaviours of a model and its samples.
+    /// All behaviours of a model and its samples, which were made from the noise of `repetition`. `full` loads the full model, whose
+    /// pictures local behaviours compare with; it is called at most once, and not without such behaviours.
     ///
     /// # Errors
-    /// NaN among features or pixels; a device that fails.
+    /// NaN among features or pixels; a device that fails; those of `full`.
     pub fn measure(
         &self,
         model: &UNet2DModel,
         samples: &SampledImages,
+        repetition: u64,
+        full: &dyn Fn() -> Result<UNet2DModel, StudyError>,
+        progress: &dyn Progress,
     ) -> Result<BTreeMap<String, Value>, StudyError> {
-        self.measuring.measure(model, samples, || {
+        let mut behaviors = self.measuring.measure(model, samples, || {
             let references = self.measuring.reference(&self.split);
             prepare_measurer(&self.config, &references, &self.split, &self.schedule, &self.device)
-        })
+        })?;
+        if self.local_behavior().is_some() {
+            let of_full = self
+                .measuring
+                .pictures_of_full(repetition, || self.sample(&full()?, repetition, "full model", progress))?;
+            behaviors.extend(local_study_behaviors(self, model, samples, &of_full)?);
+        }
+        Ok(behaviors)
+    }
+
+    /// The first of the study's behaviours that is about pictures of the full model.
+    pub fn local_behavior(&self) -> Option<&Behavior> {
+        self.config.behaviors.iter().find(|behavior| matches!(behavior, Behavior::Local { .. }))
+    }
+
+    /// The error of a measuring without the full model, for local behaviours.
+    pub fn no_full_model(&self) -> StudyError {
+        StudyError::NoFullModel { key: self.local_behavior().map(Behavior::key).unwrap_or_default() }
     }
 }

@@ -237,6 +237,22 @@ pub enum StudyError {
         /// What is missing.
         reason: String,
     },
+    /// A command's settings are out of range.
+    #[error("[measures.commands.{name}]: {source}")]
+    CommandSettings {
+        /// The command's name.
+        name: String,
+        /// What is wrong.
+        source: behavior::BehaviorError,
+    },
+    /// Behaviours are about pictures of the full model, which is not there.
+    #[error(
+        "`{key}` compares with the full model's pictures, and the full model is not there: give its folder with --full"
+    )]
+    NoFullModel {
+        /// The first such behaviour.
+        key: String,
+    },
     /// A model was trained with another forward process than the study's.
     #[error(
         "{path} was trained with {}, and the study's [diffusion] says {}: set [diffusion] to the model's, or choose \
@@ -372,6 +388,10 @@ impl StudyError {
                 | Self::Model { .. }
                 | Self::OtherForwardProcess { .. }
                 | Self::Autoencoder { .. }
+                | Self::CommandSettings { .. }
+                | Self::NoFullModel { .. }
+                // The study file says what users bring.
+                | Self::Behavior(behavior::BehaviorError::Missing { .. })
                 | Self::Removal(_)
                 | Self::NotAStudy { .. }
                 | Self::NoStudyFolder { .. }

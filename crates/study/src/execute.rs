@@ -10,6 +10,7 @@ use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer, TrainingTask};
 use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use ledger::{Record, RunKey, Value};
+use removal::Coalition;
 use unlearn::Method;
 
 use crate::context::Context;
@@ -18,6 +19,7 @@ use crate::layout::StudyDir;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
 use crate::samples::write_sheet;
+use crate::stages::load_model;
 use crate::unlearning::{Goal, Saves, Wanted, coalition_model};
 
 /// Longest time of training that a sudden end costs, where checkpoints are written against loss.
@@ -157,7 +159,11 @@ pub(crate) fn measure_model(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
-    let measure = |samples: &SampledImages| context.measure(model, samples);
+    let full = || {
+        let run = Run::retrained(Coalition::full(context.contributors()), 0);
+        load_model(context, &dir.model(&run.id(&context.run_settings())?))
+    };
+    let measure = |samples: &SampledImages| context.measure(model, samples, repetition, &full, progress);
     let (record, samples) =
         measured_record(context, key, model, repetition, train_seconds, label, progress, &measure)?;
     write_sheet(&dir.samples(&record.id()), &samples)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossConfig};
 use behavior::measure::image_similarity::{mean_squared_error, normalized_root_mse, structural_similarity};
+use behavior::{Behavior, LocalMeasure};
 use diffusion_core::UNet2DModel;
 use diffusion_core::samplers::SampledImages;
 use ledger::Value;
@@ -24,25 +25,74 @@ pub(crate) fn local_behaviors(
     samples: &SampledImages,
     of_full: &SampledImages,
 ) -> Result<BTreeMap<String, Value>, StudyError> {
-    let [count, height, width, channels] = of_full.shape;
-    let bytes = height * width * channels;
-    let mut columns: [(&str, Vec<f64>); 3] = ["mse", "nrmse", "ssim"].map(|name| (name, Vec::new()));
-    for (full, own) in of_full.pixels.chunks_exact(bytes).zip(samples.pixels.chunks_exact(bytes)) {
-        let values = [
-            mean_squared_error(full, own)?,
-            normalized_root_mse(full, own)?,
-            structural_similarity(full, own, [height, width])?,
-        ];
-        columns.iter_mut().zip(values).for_each(|((_, column), value)| column.push(value));
-    }
     let mut behaviors = BTreeMap::new();
-    let losses = losses(context, model, of_full)?;
-    for (name, column) in columns.into_iter().chain([("diffusion_loss", losses)]) {
-        let mean = column.iter().sum::<f64>() / count as f64;
-        behaviors.insert(format!("avg_{name}"), Value::from(mean));
-        behaviors.insert(name.to_owned(), Value::from(column));
+    for measure in LocalMeasure::ALL {
+        let values = measured(context, measure, model, samples, of_full)?;
+        behaviors.insert(Behavior::Local { measure, image: None }.key(), Value::from(mean(&values)));
+        behaviors.insert(measure.name().to_owned(), Value::from(values));
     }
     Ok(behaviors)
+}
+
+/// The local ones among the study's behaviours by their keys, and each of their measures as a vector over the pictures under
+/// `<measure>_by_image`.
+///
+/// # Errors
+/// As [`local_behaviors`].
+pub(crate) fn local_study_behaviors(
+    context: &Context,
+    model: &UNet2DModel,
+    samples: &SampledImages,
+    of_full: &SampledImages,
+) -> Result<BTreeMap<String, Value>, StudyError> {
+    let mut behaviors = BTreeMap::new();
+    for measure in LocalMeasure::ALL {
+        let own =
+            |behavior: &&Behavior| matches!(behavior, Behavior::Local { measure: m, .. } if *m == measure);
+        let asked: Vec<&Behavior> = context.config.behaviors.iter().filter(own).collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let values = measured(context, measure, model, samples, of_full)?;
+        for behavior in asked {
+            let value = match behavior {
+                // The study file's validation saw to it that there is such a picture.
+                Behavior::Local { image: Some(image), .. } => values.get(*image).copied(),
+                _ => Some(mean(&values)),
+            };
+            behaviors.extend(value.map(|value| (behavior.key(), Value::from(value))));
+        }
+        behaviors.insert(format!("{}_by_image", measure.name()), Value::from(values));
+    }
+    Ok(behaviors)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// A measure of each picture.
+fn measured(
+    context: &Context,
+    measure: LocalMeasure,
+    model: &UNet2DModel,
+    samples: &SampledImages,
+    of_full: &SampledImages,
+) -> Result<Vec<f64>, StudyError> {
+    let [_, height, width, channels] = of_full.shape;
+    let bytes = height * width * channels;
+    let compare = |pair: (&[u8], &[u8])| match measure {
+        LocalMeasure::Mse => mean_squared_error(pair.0, pair.1),
+        LocalMeasure::Nrmse => normalized_root_mse(pair.0, pair.1),
+        _ => structural_similarity(pair.0, pair.1, [height, width]),
+    };
+    match measure {
+        LocalMeasure::DiffusionLoss => losses(context, model, of_full),
+        _ => {
+            let pairs = of_full.pixels.chunks_exact(bytes).zip(samples.pixels.chunks_exact(bytes));
+            Ok(pairs.map(compare).collect::<Result<_, _>>()?)
+        }
+    }
 }
 
 /// The model's loss on each picture.

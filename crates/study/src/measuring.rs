@@ -1,11 +1,14 @@
 //! The measures of a study: prepared when first used, since reference images take time to embed.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossConfig};
-use behavior::{Behavior, ExtractorSpec, FeatureExtractor, Measurer, Needs, Samples, ScoreDetail};
-use data::{Dataset, Split, View};
+use behavior::{
+    AestheticHead, Behavior, ExtractorSpec, FeatureExtractor, Ingredients, Measurer, Needs, Samples,
+    ScoreDetail,
+};
+use data::{ContributorKey, Dataset, Split, View};
 use diffusion_core::samplers::SampledImages;
 use diffusion_core::schedule::NoiseSchedule;
 use diffusion_core::{Denoiser, Device, UNet2DModel};
@@ -26,21 +29,36 @@ pub(crate) struct Measuring {
     extractors: Vec<(String, String)>,
     /// Reference images of their own, with their hash.
     reference: Option<(Dataset, String)>,
+    /// Pictures of the full model by repetition, for local behaviours.
+    of_full: Mutex<BTreeMap<u64, Arc<SampledImages>>>,
 }
 
 impl Measuring {
     /// Checks that the weights of all extractors in use can be read.
     pub fn new(config: &StudyConfig, device: &Device) -> Result<Self, StudyError> {
-        let mut specs: Vec<ExtractorSpec> = config.behaviors.iter().filter_map(extractor_of).collect();
+        let needs = || config.behaviors.iter().map(Behavior::needs);
+        let mut specs: Vec<ExtractorSpec> = needs().filter_map(Needs::extractor).collect();
         specs.sort_unstable();
         specs.dedup();
-        let extractors = specs
+        let files = config.measures.weight_files(&config.weights);
+        let mut extractors = specs
             .into_iter()
             .map(|spec| {
-                let extractor = FeatureExtractor::load(spec, &config.weights, device)?;
+                let extractor = FeatureExtractor::load(spec, &files, device)?;
                 Ok((spec.to_string(), extractor.weights_sha256().to_owned()))
             })
-            .collect::<Result<_, StudyError>>()?;
+            .collect::<Result<Vec<_>, StudyError>>()?;
+        // That a head or labels are named is checked where they are used.
+        if let Some(file) = files.aesthetic_head.as_ref().filter(|_| needs().any(|n| n == Needs::Aesthetic)) {
+            extractors.push(("aesthetic_head".to_owned(), AestheticHead::load(file)?.sha256().to_owned()));
+        }
+        for behavior in &config.behaviors {
+            if let Behavior::Command { name } = behavior
+                && let Some(command) = config.measures.commands.get(name.as_str())
+            {
+                extractors.push((behavior.key(), command.identity_sha256()));
+            }
+        }
         if config.behaviors.contains(&Behavior::DiffusionLoss) && config.data.held_out == 0.0 {
             return Err(StudyError::InvalidKey {
                 key: "data.held_out",
@@ -56,10 +74,26 @@ impl Measuring {
             }
             None => None,
         };
-        Ok(Self { measurer: Mutex::new(None), extractors, reference })
+        Ok(Self { measurer: Mutex::new(None), extractors, reference, of_full: Mutex::new(BTreeMap::new()) })
     }
 
-    /// Hash of the weights of each extractor in use.
+    /// The full model's pictures from the noise of a repetition: sampled when first asked for.
+    pub fn pictures_of_full(
+        &self,
+        repetition: u64,
+        sample: impl FnOnce() -> Result<SampledImages, StudyError>,
+    ) -> Result<Arc<SampledImages>, StudyError> {
+        // A worker that panicked while sampling left no pictures.
+        let mut kept = self.of_full.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(pictures) = kept.get(&repetition) {
+            return Ok(pictures.clone());
+        }
+        let pictures = Arc::new(sample()?);
+        kept.insert(repetition, pictures.clone());
+        Ok(pictures)
+    }
+
+    /// Hash of the weights of each extractor in use, of the aesthetic head and of commands.
     pub fn extractors(&self) -> &[(String, String)] {
         &self.extractors
     }
@@ -92,10 +126,27 @@ impl Measuring {
         let mut values = BTreeMap::new();
         for score in measurer.measure(&samples, Some(&prediction), &mut |_, _, _| {})? {
             let key = score.behavior.key();
-            if let Some(ScoreDetail::PerContributor { losses }) = &score.detail
-                && let Some(losses) = losses.iter().copied().collect::<Option<Vec<f64>>>()
-            {
-                values.insert(by_contributor_key(&key), Value::from(losses));
+            match &score.detail {
+                Some(ScoreDetail::PerContributor { losses }) => {
+                    if let Some(losses) = losses.iter().copied().collect::<Option<Vec<f64>>>() {
+                        values.insert(by_contributor_key(&key), Value::from(losses));
+                    }
+                }
+                Some(ScoreDetail::Labels { counts, accuracy }) => {
+                    let counts: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+                    values.insert(format!("{key}_counts"), Value::from(counts));
+                    values.insert(format!("{key}_accuracy"), Value::from(*accuracy));
+                }
+                Some(ScoreDetail::Numbers { numbers }) => {
+                    for (name, list) in numbers {
+                        let value = match list[..] {
+                            [one] => Value::from(one),
+                            _ => Value::from(list.clone()),
+                        };
+                        values.insert(format!("{key}_{name}"), value);
+                    }
+                }
+                _ => {}
             }
             values.insert(key, Value::from(score.value));
         }
@@ -108,11 +159,29 @@ pub(crate) fn by_contributor_key(key: &str) -> String {
     format!("{key}_{BY_CONTRIBUTOR}")
 }
 
-fn extractor_of(behavior: &Behavior) -> Option<ExtractorSpec> {
-    match behavior.needs() {
-        Needs::Extractor(spec) | Needs::Reference(spec) => Some(spec),
-        Needs::Pixels | Needs::Model => None,
-    }
+/// The label of each of these images, as a number, and the number of labels: values of the columns, in the order of their names.
+fn labels_of(
+    dataset: &Dataset,
+    columns: &ContributorKey,
+    images: &[usize],
+) -> Result<(Vec<usize>, usize), StudyError> {
+    let name = |image: usize| -> Result<Vec<&str>, StudyError> {
+        columns
+            .columns()
+            .iter()
+            .map(|column| {
+                dataset.field(image, column).ok_or_else(|| StudyError::InvalidKey {
+                    key: "measures.labels",
+                    value: column.clone(),
+                    allowed: "columns of the reference images' table",
+                })
+            })
+            .collect()
+    };
+    let all = images.iter().map(|&image| name(image)).collect::<Result<Vec<_>, _>>()?;
+    let names: std::collections::BTreeSet<&Vec<&str>> = all.iter().collect();
+    let number: BTreeMap<&Vec<&str>, usize> = names.into_iter().zip(0..).collect();
+    Ok((all.iter().map(|name| number[name]).collect(), number.len()))
 }
 
 /// Embeds the reference images and fixes the noises of the held-out loss.
@@ -135,14 +204,18 @@ pub(crate) fn prepare_measurer(
     let held_out = needs_held_out
         .then(|| held_out_loss(&split.held_out, config.measures.noises, schedule, streams, device));
     let held_out = held_out.transpose()?;
-    Ok(Measurer::prepare(
-        &config.behaviors,
-        Some(&reference),
+    let needs_labels = config.behaviors.iter().any(|b| matches!(b.needs(), Needs::Labels(_)));
+    let labels = config.measures.labels.as_ref().filter(|_| needs_labels);
+    let labels = labels.map(|columns| labels_of(references.dataset(), columns, &indices)).transpose()?;
+    let weights = config.measures.weight_files(&config.weights);
+    let ingredients = Ingredients {
+        reference: Some(reference),
+        labels: labels.as_ref().map(|(labels, classes)| (labels.as_slice(), *classes)),
         held_out,
-        &config.weights,
-        device,
-        &mut |_, _, _| {},
-    )?)
+        weights: &weights,
+        commands: config.measures.commands.clone(),
+    };
+    Ok(Measurer::prepare(&config.behaviors, ingredients, device, &mut |_, _, _| {})?)
 }
 
 /// The loss on fixed noisy versions of the images of a view.

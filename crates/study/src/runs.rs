@@ -1,5 +1,7 @@
 //! What a run is, and the key that names it.
 
+use behavior::{Behavior, Needs};
+use data::ContributorKey;
 use diffusion_core::UNet2DConfig;
 use diffusion_core::samplers::Sampler;
 use diffusion_core::training::TrainingConfig;
@@ -85,6 +87,18 @@ struct MeasureSettings<'a> {
     noises: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a ContributorKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<LocalSettings<'a>>,
+}
+
+/// What, besides the network's shape, decides on the full model whose pictures local behaviours compare with.
+#[derive(Serialize)]
+struct LocalSettings<'a> {
+    training: TrainingSettings<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
 }
 
 impl Run {
@@ -176,11 +190,20 @@ pub(crate) fn measuring_settings(settings: &RunSettings<'_>, key: RunKey) -> Res
     // Which behaviour is the primary one changes the report, not the records.
     behaviors.sort_unstable();
     let noises = config.measures.noises;
+    let has = |kind: &dyn Fn(&Behavior) -> bool| config.behaviors.iter().any(kind);
     let measure = MeasureSettings {
         behaviors,
         extractors: settings.extractors,
         noises: (noises != MeasuresConfig::default().noises).then_some(noises),
         reference: settings.reference,
+        labels: config.measures.labels.as_ref().filter(|_| has(&|b| matches!(b.needs(), Needs::Labels(_)))),
+        local: has(&|b| b.needs() == Needs::FullModel).then(|| LocalSettings {
+            training: TrainingSettings {
+                steps: config.train.steps,
+                optimization: &config.train.optimization,
+            },
+            seed: config.train.seed,
+        }),
     };
     Ok(key.setting("sample", &sample)?.setting("measure", &measure)?)
 }

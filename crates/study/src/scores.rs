@@ -45,6 +45,8 @@ pub(crate) struct Judged {
 pub(crate) struct Evaluated {
     /// The behaviour.
     pub behavior: Behavior,
+    /// Which way it is better.
+    pub direction: Direction,
     /// Scores from the study's cheap runs.
     pub ours: Attribution,
     /// Agreement of ranks between random halves of the draws.
@@ -77,7 +79,7 @@ pub(crate) enum Baseline {
 impl Evaluated {
     /// Our scores with the sign that makes more better.
     pub fn goodness(&self) -> Vec<f64> {
-        let sign = if self.behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
+        let sign = if self.direction == Direction::LowerIsBetter { -1.0 } else { 1.0 };
         self.ours.values.iter().map(|value| sign * value).collect()
     }
 }
@@ -198,7 +200,8 @@ impl<'a> Utilities<'a> {
         let distribution = config.coalitions.distribution;
         let quick = |part: &Observations| self.quick(part);
         let split_half = split_half(&observations, distribution, SPLITS, config.seed, quick).ok();
-        let sign = if behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 };
+        let direction = self.context.config.measures.direction(&behavior);
+        let sign = if direction == Direction::LowerIsBetter { -1.0 } else { 1.0 };
         let goodness = |part: &Observations| {
             Ok(self.quick(part)?.into_iter().map(|value| sign * value).collect::<Vec<f64>>())
         };
@@ -238,7 +241,18 @@ impl<'a> Utilities<'a> {
         }
         let points = self.points(&ours, &tests);
         let endpoints = (observations.full(), observations.none());
-        Ok(Evaluated { behavior, ours, split_half, stability, endpoints, ceiling, judged, baselines, points })
+        Ok(Evaluated {
+            behavior,
+            direction,
+            ours,
+            split_half,
+            stability,
+            endpoints,
+            ceiling,
+            judged,
+            baselines,
+            points,
+        })
     }
 
     /// Number of training images of each contributor.

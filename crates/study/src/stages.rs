@@ -107,6 +107,8 @@ pub struct Recordable<'a> {
     /// The full model, if local behaviours are measured: what became of each of its pictures, in place of the study's
     /// behaviours.
     pub local: Option<&'a UNet2DModel>,
+    /// The full model, for local ones among the study's behaviours.
+    pub full: Option<&'a UNet2DModel>,
     /// Settings beside those of the study.
     pub settings: &'a [(&'a str, Value)],
 }
@@ -145,7 +147,10 @@ pub fn record_model(
     }
     let label = what.method.to_string();
     let measure = |samples: &SampledImages| match what.local {
-        None => context.measure(what.model, samples),
+        None => {
+            let full = || what.full.cloned().ok_or_else(|| context.no_full_model());
+            context.measure(what.model, samples, what.repetition, &full, progress)
+        }
         Some(full) => {
             let of_full = context.sample(full, what.repetition, "full model", progress)?;
             local_behaviors(context, what.model, samples, &of_full)

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::weights::{Array, Weights};
 use crate::BehaviorError;
 
-/// The epsilon of EfficientNet-Lite's batch norms.
+/// The epsilon of the batch norms of EfficientNet-Lite and of Inception.
 const BATCH_NORM_EPSILON: f64 = 1e-3;
 
 /// What a convolution looks like.
@@ -57,8 +57,7 @@ impl Conv {
         Ok(Self::new(shape, weight.data, bias.data, device))
     }
 
-    /// Reads a convolution without bias and the batch norm after it, and folds the norm into the convolution:
-    /// `w' = w g / sqrt(var + eps)`, `b' = beta - mean g / sqrt(var + eps)`, computed in float64.
+    /// Reads a convolution without bias and the batch norm after it, [folded](folded) into it.
     pub fn with_batch_norm(
         weights: &mut Weights,
         conv: &str,
@@ -66,20 +65,7 @@ impl Conv {
         shape: ConvShape,
         device: &Device,
     ) -> Result<Self, BehaviorError> {
-        let Array { data: mut weight, .. } = weights.take(&format!("{conv}.weight"), &shape.weight())?;
-        let mut take = |part: &str| weights.take(&format!("{norm}.{part}"), &[shape.outputs]);
-        let (gain, shift) = (take("weight")?, take("bias")?);
-        let (mean, variance) = (take("running_mean")?, take("running_var")?);
-        let mut bias = Vec::with_capacity(shape.outputs);
-        let filter = weight.len() / shape.outputs;
-        for (channel, filter) in weight.chunks_exact_mut(filter).enumerate() {
-            let deviation = (f64::from(variance.data[channel]) + BATCH_NORM_EPSILON).sqrt();
-            let factor = f64::from(gain.data[channel]) / deviation;
-            for value in filter {
-                *value = (f64::from(*value) * factor) as f32;
-            }
-            bias.push((f64::from(shift.data[channel]) - f64::from(mean.data[channel]) * factor) as f32);
-        }
+        let (weight, bias) = folded(weights, conv, norm, shape.weight())?;
         Ok(Self::new(shape, weight, bias, device))
     }
 
@@ -111,6 +97,32 @@ impl Conv {
         }
         conv2d(x, weight, bias, ConvOptions::new([self.stride; 2], padding, [1, 1], self.groups))
     }
+}
+
+/// Weight and bias of a convolution without bias, of weight `shape`, and the batch norm after it, in one:
+/// `w' = w g / sqrt(var + eps)`, `b' = beta - mean g / sqrt(var + eps)`, computed in float64.
+pub(super) fn folded(
+    weights: &mut Weights,
+    conv: &str,
+    norm: &str,
+    shape: [usize; 4],
+) -> Result<(Vec<f32>, Vec<f32>), BehaviorError> {
+    let outputs = shape[0];
+    let Array { data: mut weight, .. } = weights.take(&format!("{conv}.weight"), &shape)?;
+    let mut take = |part: &str| weights.take(&format!("{norm}.{part}"), &[outputs]);
+    let (gain, shift) = (take("weight")?, take("bias")?);
+    let (mean, variance) = (take("running_mean")?, take("running_var")?);
+    let mut bias = Vec::with_capacity(outputs);
+    let filter = weight.len() / outputs;
+    for (channel, filter) in weight.chunks_exact_mut(filter).enumerate() {
+        let deviation = (f64::from(variance.data[channel]) + BATCH_NORM_EPSILON).sqrt();
+        let factor = f64::from(gain.data[channel]) / deviation;
+        for value in filter {
+            *value = (f64::from(*value) * factor) as f32;
+        }
+        bias.push((f64::from(shift.data[channel]) - f64::from(mean.data[channel]) * factor) as f32);
+    }
+    Ok((weight, bias))
 }
 
 /// The "SAME" padding of one axis, before and after.

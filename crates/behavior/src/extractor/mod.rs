@@ -1,7 +1,12 @@
 //! Feature extractors: from 8-bit images to the features and logits of a pretrained classifier.
 
+mod aesthetic;
+mod bicubic;
+mod clip;
 mod conv;
 mod efficientnet_lite0;
+mod files;
+mod inception;
 mod resize;
 mod spec;
 mod squeezenet;
@@ -12,8 +17,14 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::Array2;
 
+pub use self::aesthetic::AestheticHead;
+use self::bicubic::resized_square;
+use self::clip::Clip;
 use self::efficientnet_lite0::EfficientNetLite0;
-use self::resize::Resizer;
+pub use self::files::WeightFiles;
+use self::files::remedy;
+use self::inception::Inception;
+use self::resize::{Plane, Resizer};
 pub use self::spec::{ExtractorNetwork, ExtractorSpec};
 use self::squeezenet::SqueezeNet;
 use self::weights::Weights;
@@ -22,9 +33,9 @@ use crate::{BehaviorError, Samples};
 /// Features and logits of a set of images, one row an image.
 #[derive(Clone, Debug)]
 pub struct Features {
-    /// `[N, features]`: the network's last feature maps, averaged over space.
+    /// `[N, features]`: the network's last feature maps, averaged over space; of CLIP the projected image features.
     pub features: Array2<f32>,
-    /// `[N, 1000]`: the scores of the ImageNet classes, before the softmax.
+    /// `[N, classes]`: the scores of the classes, before the softmax; without columns for CLIP, which has no classes.
     pub logits: Array2<f32>,
 }
 
@@ -32,6 +43,8 @@ pub struct Features {
 enum Network {
     SqueezeNet(SqueezeNet),
     EfficientNetLite0(EfficientNetLite0),
+    Inception(Inception),
+    Clip(Clip),
 }
 
 /// A pretrained network, ready to turn images into [`Features`] on one device.
@@ -44,26 +57,28 @@ pub struct FeatureExtractor {
 }
 
 impl FeatureExtractor {
-    /// Loads the network of `spec` from `directory`, in the file [`ExtractorNetwork::file_name`].
+    /// Loads the network of `spec` from its file.
     ///
     /// Gradients are never tracked: an autodiff device is used without its autodiff.
     ///
     /// # Errors
-    /// An input size out of range, and a weights file that is missing, cut short or another network's.
-    pub fn load(spec: ExtractorSpec, directory: &Path, device: &Device) -> Result<Self, BehaviorError> {
-        Self::load_file(spec, &directory.join(spec.network.file_name()), device)
+    /// An input size out of range, and a weights file that is not named, missing, cut short or another network's.
+    pub fn load(spec: ExtractorSpec, files: &WeightFiles, device: &Device) -> Result<Self, BehaviorError> {
+        Self::load_file(spec, &files.of(spec.network)?, device)
     }
 
     /// Loads the network of `spec` from the file at `path`; else as [`FeatureExtractor::load`].
     pub fn load_file(spec: ExtractorSpec, path: &Path, device: &Device) -> Result<Self, BehaviorError> {
         spec.validate()?;
         let device = device.clone().without_autodiff();
-        let mut weights = Weights::read(spec.network.title(), path)?;
+        let mut weights = Weights::read(spec.network.title(), path, remedy(spec.network))?;
         let network = match spec.network {
             ExtractorNetwork::SqueezeNet => Network::SqueezeNet(SqueezeNet::load(&mut weights, &device)?),
             ExtractorNetwork::Lite0 => {
                 Network::EfficientNetLite0(EfficientNetLite0::load(&mut weights, &device)?)
             }
+            ExtractorNetwork::Inception => Network::Inception(Inception::load(&mut weights, &device)?),
+            ExtractorNetwork::Clip => Network::Clip(Clip::load(&mut weights, &device)?),
         };
         Ok(Self { spec, network, device, sha256: weights.finish()? })
     }
@@ -108,28 +123,73 @@ impl FeatureExtractor {
                 found: 0,
             });
         }
-        let size = self.spec.size();
-        let resizer = Resizer::new(samples.height(), samples.width(), size);
+        let size = match &self.network {
+            Network::Clip(clip) => clip.size(),
+            _ => self.spec.size(),
+        };
+        let preprocessing = self.preprocessing(samples);
         let planes = self.spec.network.planes();
-        let mut features = Vec::with_capacity(count * self.spec.network.features());
-        let mut logits = Vec::with_capacity(count * ExtractorNetwork::CLASSES);
+        let (mut features, mut logits) = (Vec::new(), Vec::new());
         for start in (0..count).step_by(batch_size) {
             let batch = samples.slice(start, batch_size);
             let mut input = vec![0.0; batch.len() * 3 * size * size];
             for (image, out) in batch.images().zip(input.chunks_exact_mut(3 * size * size)) {
-                resizer.write(image, &planes, out);
+                preprocessing.write(image, &planes, out);
             }
             let input = TensorData::new(input, [batch.len(), 3, size, size]);
             let input = Tensor::from_data(input, &self.device);
             let (batch_features, batch_logits) = match &self.network {
                 Network::SqueezeNet(network) => network.forward(input),
                 Network::EfficientNetLite0(network) => network.forward(input),
+                Network::Inception(network) => network.forward(input),
+                Network::Clip(network) => {
+                    read_rows("features", network.forward(input), start, &mut features)?;
+                    progress(start + batch.len(), count);
+                    continue;
+                }
             };
             read_rows("features", batch_features, start, &mut features)?;
             read_rows("logits", batch_logits, start, &mut logits)?;
             progress(start + batch.len(), count);
         }
         Ok(Features { features: rows(features, count)?, logits: rows(logits, count)? })
+    }
+
+    fn preprocessing(&self, samples: &Samples) -> Preprocessing {
+        let (height, width, size) = (samples.height(), samples.width(), self.spec.size());
+        match &self.network {
+            Network::SqueezeNet(_) | Network::EfficientNetLite0(_) => {
+                Preprocessing::Bilinear(Resizer::new(height, width, size))
+            }
+            Network::Inception(_) => Preprocessing::Bilinear(Resizer::aliased(height, width, size)),
+            Network::Clip(clip) => Preprocessing::Bicubic { shape: [height, width], size: clip.size() },
+        }
+    }
+}
+
+/// From an 8-bit image to a network's input.
+enum Preprocessing {
+    /// In float, to a square.
+    Bilinear(Resizer),
+    /// In 8 bits, the square in the middle.
+    Bicubic { shape: [usize; 2], size: usize },
+}
+
+impl Preprocessing {
+    /// Writes `image` into `out` `[3, size, size]`, plane `p` as `planes[p]` says.
+    fn write(&self, image: &[u8], planes: &[Plane; 3], out: &mut [f32]) {
+        match self {
+            Self::Bilinear(resizer) => resizer.write(image, planes, out),
+            Self::Bicubic { shape, size } => {
+                let square = resized_square(image, *shape, *size);
+                for (plane, out) in planes.iter().zip(out.chunks_exact_mut(size * size)) {
+                    let pixels = square.iter().skip(plane.channel).step_by(3);
+                    for (value, &pixel) in out.iter_mut().zip(pixels) {
+                        *value = plane.scale * f32::from(pixel) + plane.shift;
+                    }
+                }
+            }
+        }
     }
 }
 

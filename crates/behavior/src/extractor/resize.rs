@@ -10,10 +10,10 @@ struct Taps {
 /// Position `i` lies at `c = (i + 1/2) * input / output`; input pixel `j` has the weight
 /// `max(0, 1 - |j + 1/2 - c| / s)`, `s = max(1, input / output)`, divided by the sum of the weights. Enlarging (`s = 1`)
 /// is plain bilinear interpolation; shrinking widens the triangle, so that every input pixel counts and nothing aliases
-/// (Parmar et al. 2022, arXiv 2104.11222, show how much aliasing moves a Fréchet distance).
-fn axis(input: usize, output: usize) -> Vec<Taps> {
+/// (Parmar et al. 2022, arXiv 2104.11222, show how much aliasing moves a Fréchet distance). Without `antialias`, `s = 1` always.
+fn axis(input: usize, output: usize, antialias: bool) -> Vec<Taps> {
     let scale = input as f64 / output as f64;
-    let support = scale.max(1.0);
+    let support = if antialias { scale.max(1.0) } else { 1.0 };
     (0..output)
         .map(|i| {
             let centre = (i as f64 + 0.5) * scale;
@@ -51,7 +51,12 @@ pub(super) struct Resizer {
 impl Resizer {
     /// A resizer of `height` x `width` images to `size` x `size`.
     pub fn new(height: usize, width: usize, size: usize) -> Self {
-        Self { rows: axis(height, size), columns: axis(width, size), width }
+        Self { rows: axis(height, size, true), columns: axis(width, size, true), width }
+    }
+
+    /// As [`Resizer::new`] without antialiasing (`antialias=False`): what published Fréchet distances are computed with.
+    pub fn aliased(height: usize, width: usize, size: usize) -> Self {
+        Self { rows: axis(height, size, false), columns: axis(width, size, false), width }
     }
 
     /// Writes the resized `image` `[H, W, 3]` into `out` `[3, size, size]`, plane `p` as `planes[p]` says.

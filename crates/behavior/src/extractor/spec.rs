@@ -3,10 +3,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::inception;
 use super::resize::Plane;
 use crate::BehaviorError;
 
-/// A pretrained classifier that ships with the project, in `datasets/weights`.
+/// A pretrained network. The first two ship with the project, in `datasets/weights`; the others are read from files of the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExtractorNetwork {
@@ -14,20 +15,23 @@ pub enum ExtractorNetwork {
     SqueezeNet,
     /// EfficientNet-Lite0: 1280 features, 224 px.
     Lite0,
+    /// The Inception v3 of published Fréchet distances: 2048 features, 299 px.
+    Inception,
+    /// The image tower of CLIP, of the size that its file has: 512 (ViT-B/32) or 768 (ViT-L/14) features, usually 224 px.
+    Clip,
 }
 
 impl ExtractorNetwork {
-    /// The number of logits.
-    pub const CLASSES: usize = 1000;
-
     /// All networks.
-    pub const ALL: [Self; 2] = [Self::SqueezeNet, Self::Lite0];
+    pub const ALL: [Self; 4] = [Self::SqueezeNet, Self::Lite0, Self::Inception, Self::Clip];
 
     /// The name in score names.
     pub fn name(self) -> &'static str {
         match self {
             Self::SqueezeNet => "squeezenet",
             Self::Lite0 => "lite0",
+            Self::Inception => "inception",
+            Self::Clip => "clip",
         }
     }
 
@@ -36,14 +40,18 @@ impl ExtractorNetwork {
         match self {
             Self::SqueezeNet => "SqueezeNet 1.1",
             Self::Lite0 => "EfficientNet-Lite0",
+            Self::Inception => "Inception v3",
+            Self::Clip => "CLIP's image tower",
         }
     }
 
-    /// The name of the weights file.
+    /// The name of the weights file in the folder of those that ship, and the usual one of the others.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::SqueezeNet => "squeezenet1_1.f16.safetensors",
             Self::Lite0 => "efficientnet_lite0.f16.safetensors",
+            Self::Inception => "pt_inception-2015-12-05-6726825d.pth",
+            Self::Clip => "ViT-L-14.safetensors",
         }
     }
 
@@ -51,16 +59,24 @@ impl ExtractorNetwork {
     pub fn native_size(self) -> usize {
         match self {
             Self::SqueezeNet => 227,
-            Self::Lite0 => 224,
+            Self::Lite0 | Self::Clip => 224,
+            Self::Inception => 299,
         }
     }
 
-    /// The number of features.
-    pub fn features(self) -> usize {
+    /// The number of features, where the network alone tells it.
+    pub fn features(self) -> Option<usize> {
         match self {
-            Self::SqueezeNet => 512,
-            Self::Lite0 => 1280,
+            Self::SqueezeNet => Some(512),
+            Self::Lite0 => Some(1280),
+            Self::Inception => Some(inception::FEATURES),
+            Self::Clip => None,
         }
+    }
+
+    /// Whether images can be shown to it at other sizes than its own.
+    fn takes_any_size(self) -> bool {
+        matches!(self, Self::SqueezeNet | Self::Lite0)
     }
 
     /// How the input planes are made of an RGB image.
@@ -74,14 +90,24 @@ impl ExtractorNetwork {
             Self::Lite0 => {
                 [0, 1, 2].map(|channel| Plane { channel, scale: 1.0 / 128.0, shift: -127.0 / 128.0 })
             }
+            Self::Inception => [0, 1, 2].map(|channel| Plane { channel, scale: 2.0 / 255.0, shift: -1.0 }),
+            Self::Clip => {
+                let [mean, deviation] =
+                    [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]];
+                [0, 1, 2].map(|channel| Plane {
+                    channel,
+                    scale: 1.0 / (255.0 * deviation[channel]),
+                    shift: -mean[channel] / deviation[channel],
+                })
+            }
         }
     }
 }
 
 /// A network and the size at which it sees the images; written `lite0` or `lite0_64px`.
 ///
-/// A size under the native one is much cheaper and enough for images of 16 to 32 px; both networks are fully
-/// convolutional up to the spatial mean. Scores at different sizes are different scores.
+/// A size under the native one is much cheaper and enough for images of 16 to 32 px; the networks that ship are fully
+/// convolutional up to the spatial mean. Scores at different sizes are different scores. Inception and CLIP have one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ExtractorSpec {
@@ -123,6 +149,14 @@ impl ExtractorSpec {
     /// [`BehaviorError::Parameter`] as for [`ExtractorSpec::at`].
     pub fn validate(&self) -> Result<(), BehaviorError> {
         let size = self.size();
+        let own = self.network.native_size();
+        if !self.network.takes_any_size() && size != own {
+            return Err(BehaviorError::Parameter {
+                name: "input size",
+                value: format!("{size} px"),
+                valid: format!("left out: {} takes {own} px alone", self.network.title()),
+            });
+        }
         if (Self::MIN_SIZE..=Self::MAX_SIZE).contains(&size) {
             return Ok(());
         }
@@ -156,7 +190,7 @@ impl FromStr for ExtractorSpec {
         let refuse = |reason: String| BehaviorError::UnknownBehavior {
             name: text.to_string(),
             reason,
-            examples: "`squeezenet`, `lite0` or `lite0_64px`",
+            examples: "`squeezenet`, `lite0`, `lite0_64px`, `inception` or `clip`",
         };
         let (name, size) = match text.split_once('_') {
             Some((name, size)) => (name, Some(size)),
@@ -196,7 +230,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["squeezenet", "lite0", "lite0_64px", "squeezenet_96px"] {
+        for name in ["squeezenet", "lite0", "lite0_64px", "squeezenet_96px", "inception", "clip"] {
             assert_eq!(name.parse::<ExtractorSpec>().unwrap().to_string(), name);
         }
         assert_eq!(
@@ -208,7 +242,9 @@ mod tests {
     #[test]
     fn wrong_names_are_refused() {
         for (name, part) in [
-            ("inception", "no extractor `inception`"),
+            ("vgg", "no extractor `vgg`"),
+            ("inception_64px", "299 px alone"),
+            ("clip_96px", "left out"),
             ("lite0_64", "no size in px"),
             ("lite0_16px", "32 to 512 px"),
             ("lite0_px", "no size in px"),

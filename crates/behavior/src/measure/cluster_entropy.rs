@@ -4,7 +4,7 @@ use kodama::{Method, linkage};
 use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
-use super::{check_width, checked_rows};
+use super::{check_width, checked_rows, entropy_bits};
 use crate::BehaviorError;
 
 const MEASURE: &str = "the cluster entropy";
@@ -112,13 +112,13 @@ impl ReferenceClusters {
         }
         let total = features.nrows() as f64;
         let proportions: Vec<f64> = counts.iter().map(|&count| count as f64 / total).collect();
-        let bits = proportions.iter().filter(|&&p| p > 0.0).map(|p| p * (1.0 / p).log2()).sum();
+        let bits = entropy_bits(&proportions);
         Ok(ClusterEntropy { bits, counts, proportions })
     }
 }
 
 /// Rows scaled to length one.
-fn unit_rows(what: &'static str, features: ArrayView2<f32>) -> Result<Array2<f64>, BehaviorError> {
+pub(super) fn unit_rows(what: &'static str, features: ArrayView2<f32>) -> Result<Array2<f64>, BehaviorError> {
     let mut rows = checked_rows(MEASURE, "features", features, 1)?;
     let norms: Array1<f64> = rows.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect();
     if let Some(image) = norms.iter().position(|&norm| norm == 0.0) {

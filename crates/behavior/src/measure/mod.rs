@@ -1,10 +1,15 @@
 //! What is measured on samples: each file one measure, arithmetic in float64.
 
 pub mod cluster_entropy;
+pub mod command;
+mod command_output;
+pub mod density_coverage;
 pub mod frechet_distance;
 pub mod held_out_loss;
 pub mod image_similarity;
 pub mod inception_score;
+pub mod label_entropy;
+pub mod percentile;
 pub mod pixel_properties;
 pub mod precision_recall;
 mod symmetric;
@@ -30,6 +35,11 @@ fn checked_rows(
         return Err(BehaviorError::NotFinite { what, image, value: f64::from(*value) });
     }
     Ok(rows.mapv(f64::from))
+}
+
+/// `-sum p log2 p`, of shares that add up to 1.
+fn entropy_bits(shares: &[f64]) -> f64 {
+    shares.iter().filter(|&&p| p > 0.0).map(|p| p * (1.0 / p).log2()).sum()
 }
 
 /// Checks that samples have as many features as the reference.

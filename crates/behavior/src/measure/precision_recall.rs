@@ -22,6 +22,7 @@ pub struct Manifold {
     squared_norms: Array1<f64>,
     /// The squared radius of each ball.
     squared_radii: Vec<f64>,
+    k: usize,
 }
 
 impl Manifold {
@@ -36,7 +37,7 @@ impl Manifold {
         }
         let rows = checked_rows(MEASURE, "features", features, k + 1)?;
         let squared_norms = squared_norms(&rows);
-        let mut manifold = Self { rows, squared_norms, squared_radii: Vec::new() };
+        let mut manifold = Self { rows, squared_norms, squared_radii: Vec::new(), k };
         let mut radii = Vec::with_capacity(manifold.rows.nrows());
         manifold.squared_distances(&manifold.rows, |row, mut distances| {
             distances.remove(row);
@@ -55,6 +56,29 @@ impl Manifold {
     /// Never true: a manifold has more than `k` images.
     pub fn is_empty(&self) -> bool {
         self.rows.nrows() == 0
+    }
+
+    /// Which neighbour sets the radii.
+    pub fn neighbours(&self) -> usize {
+        self.k
+    }
+
+    /// The squared radius of each ball.
+    pub(super) fn squared_radii(&self) -> &[f64] {
+        &self.squared_radii
+    }
+
+    /// Calls `use_row` with the squared distances of every row of `other` to all images of the set.
+    pub(super) fn each_squared_distances(
+        &self,
+        other: ArrayView2<f32>,
+        mut use_row: impl FnMut(Vec<f64>),
+    ) -> Result<(), BehaviorError> {
+        check_width(self.rows.ncols(), other.ncols())?;
+        self.squared_distances(&checked_rows(MEASURE, "features", other, 1)?, |_, distances| {
+            use_row(distances)
+        });
+        Ok(())
     }
 
     /// The share of the rows of `other` that lie in at least one ball, borders included.

@@ -19,6 +19,7 @@ use super::estimate::{distribution_of, fit, title};
 use super::memory;
 use super::saved::write_comparison;
 use crate::baseline_scores::{MethodScores, baseline_scores};
+use crate::config::StudyConfig;
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
@@ -296,7 +297,8 @@ impl ComparedStudy<'_> {
             lds: BTreeMap::new(),
             counterfactual_area: report::Number::MISSING,
         };
-        let signed = |behavior: Behavior| values.iter().map(|value| sign(behavior) * value).collect();
+        let config = &self.context.config;
+        let signed = |behavior: Behavior| values.iter().map(|value| sign(config, behavior) * value).collect();
         let behaviors = &self.context.config.behaviors;
         let scores =
             behaviors.iter().map(|&behavior| (behavior, Scores::Additive(signed(behavior)))).collect();
@@ -343,7 +345,7 @@ impl ComparedStudy<'_> {
 
     /// Retrains without the top and bottom of every ranking for the primary behaviour.
     fn areas(&self, ranked: &mut [Ranked], primary: Behavior, fractions: &[f64]) -> Result<(), StudyError> {
-        let sign = sign(primary);
+        let sign = sign(&self.context.config, primary);
         let mut removals = Vec::new();
         for one in ranked.iter() {
             let values = one.scores[&primary].values();
@@ -465,8 +467,8 @@ fn preparation(
     Ok(made + taught)
 }
 
-fn sign(behavior: Behavior) -> f64 {
-    if behavior.direction() == Direction::LowerIsBetter { -1.0 } else { 1.0 }
+fn sign(config: &StudyConfig, behavior: Behavior) -> f64 {
+    if config.measures.direction(&behavior) == Direction::LowerIsBetter { -1.0 } else { 1.0 }
 }
 
 fn lds_of(scores: &Scores, tests: &[UtilityTable], settings: &LdsSettings) -> Estimate {

@@ -154,7 +154,7 @@ impl StudyConfig {
             latent.model = absolute(&latent.model);
             latent.folder = absolute(&latent.folder);
         }
-        config.measures.reference = config.measures.reference.as_ref().map(absolute);
+        config.measures.map_paths(&|path| absolute(&path.to_owned()));
         config.evaluation.truth = config.evaluation.truth.as_ref().map(absolute);
         config
     }
@@ -215,6 +215,7 @@ impl StudyConfig {
         self.coalitions.validate()?;
         self.sample.validate(&schedule)?;
         self.measures.validate()?;
+        self.measures.validate_for(&self.behaviors, self.sample.count)?;
         self.influence.validate(schedule.timesteps())?;
         self.evaluation.validate()?;
         self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)?;

@@ -3,7 +3,7 @@
 use attribution_lds::{
     CounterfactualRemoval, End, Estimator, Interval as Bounds, IntervalMethod, NoiseCeiling,
 };
-use behavior::{Behavior, Direction as Better};
+use behavior::{Behavior, Direction as Better, LocalMeasure, Statistic};
 use removal::Coalition;
 use report::{
     BehaviorReport, ContributorScore, Counterfactual, Diagnostic, Direction, Estimate, Interval, LdsReport,
@@ -22,7 +22,7 @@ pub(super) fn behavior_report(
     primary: bool,
 ) -> Result<BehaviorReport, StudyError> {
     let behavior = evaluated.behavior;
-    let direction = match behavior.direction() {
+    let direction = match evaluated.direction {
         Better::HigherIsBetter => Direction::HigherIsBetter,
         Better::LowerIsBetter => Direction::LowerIsBetter,
         Better::Neutral => Direction::Neutral,
@@ -165,6 +165,62 @@ fn in_words(behavior: Behavior) -> (String, String, Option<String>) {
             &format!(
                 "The share of the training pictures that lie among the model's pictures ({extractor} features)."
             ),
+            None,
+        ),
+        Behavior::Density { extractor, .. } => text(
+            "Density",
+            &format!(
+                "How many training pictures' neighbourhoods a picture of the model lies in, as a share of what is usual \
+                 ({extractor} features)."
+            ),
+            None,
+        ),
+        Behavior::Coverage { extractor, .. } => text(
+            "Coverage of neighbourhoods",
+            &format!(
+                "The share of the training pictures that have a picture of the model in their neighbourhood ({extractor} \
+                 features)."
+            ),
+            None,
+        ),
+        Behavior::DemographicEntropy { extractor, k } => text(
+            "Balance of labels",
+            &format!(
+                "How evenly the model's pictures fall to the labels of the training pictures, each by its {k} nearest \
+                 ({extractor} features)."
+            ),
+            Some("bits"),
+        ),
+        Behavior::Aesthetic { statistic: Statistic::Mean } => text(
+            "Taste",
+            "The mean aesthetic score of the model's pictures, as CLIP's features predict it.",
+            None,
+        ),
+        Behavior::Aesthetic { statistic: Statistic::Percentile90 } => text(
+            "Taste at its best",
+            "The aesthetic score that one in ten of the model's pictures passes, as CLIP's features predict it.",
+            None,
+        ),
+        Behavior::Local { measure, image } => {
+            let which = match image {
+                None => "the full model's pictures, on average".to_owned(),
+                Some(image) => format!("picture {image} of the full model"),
+            };
+            let (name, what) = match measure {
+                LocalMeasure::Mse => ("Change of pictures", "The mean squared difference from"),
+                LocalMeasure::Nrmse => {
+                    ("Relative change of pictures", "The root mean squared difference, over the size, from")
+                }
+                LocalMeasure::Ssim => ("Likeness of pictures", "The structural similarity to"),
+                LocalMeasure::DiffusionLoss => {
+                    ("Error on the full model's pictures", "How badly the model predicts noise in")
+                }
+            };
+            text(name, &format!("{what} {which}."), None)
+        }
+        Behavior::Command { name } => text(
+            name.as_str(),
+            &format!("What the study's command `{}` measures on the model's pictures.", name.as_str()),
             None,
         ),
         Behavior::ClusterEntropy { extractor, clusters } => text(
