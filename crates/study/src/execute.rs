@@ -137,7 +137,9 @@ pub fn execute(
         let sample = || proxy.sample(context, &run.coalition, label, progress);
         // What is measured without pictures.
         let model = proxy.at_mean(&run.coalition)?;
-        let measure = |samples: &SampledImages| context.measure(&model, samples);
+        let full = || trained_full_model(context, dir);
+        let repetition = run.repetition();
+        let measure = |samples: &SampledImages| context.measure(&model, samples, repetition, &full, progress);
         let (record, samples) = record_of(context, key, 0.0, &sample, &measure)?;
         write_sheet(&dir.samples(&record.id()), &samples)?;
         return Ok(record);
@@ -145,6 +147,12 @@ pub fn execute(
     let unfinished = dir.unfinished(&key.id()?);
     let (model, train_seconds) = make_model(context, run, parent, &unfinished, label, progress)?;
     measure_model(context, dir, key, &model, run.repetition(), train_seconds, label, progress)
+}
+
+/// The full model that the study has trained, for local behaviours.
+fn trained_full_model(context: &Context, dir: &StudyDir) -> Result<UNet2DModel, StudyError> {
+    let run = Run::retrained(Coalition::full(context.contributors()), 0);
+    load_model(context, &dir.model(&run.id(&context.run_settings())?))
 }
 
 /// Samples from a finished model, measures, and gives the record under `key`.
@@ -159,10 +167,7 @@ pub(crate) fn measure_model(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<Record, StudyError> {
-    let full = || {
-        let run = Run::retrained(Coalition::full(context.contributors()), 0);
-        load_model(context, &dir.model(&run.id(&context.run_settings())?))
-    };
+    let full = || trained_full_model(context, dir);
     let measure = |samples: &SampledImages| context.measure(model, samples, repetition, &full, progress);
     let (record, samples) =
         measured_record(context, key, model, repetition, train_seconds, label, progress, &measure)?;
