@@ -159,6 +159,9 @@ fn absolute_paths(table: &mut Table, base: &Path) {
         ("", "weights"),
         ("data", "path"),
         ("measures", "reference"),
+        ("measures", "inception"),
+        ("measures", "clip"),
+        ("measures", "aesthetic_head"),
         ("evaluation", "truth"),
         ("latent", "model"),
         ("latent", "folder"),
@@ -171,6 +174,14 @@ fn absolute_paths(table: &mut Table, base: &Path) {
         if let Some(Value::String(path)) = inner.and_then(|inner| inner.get_mut(key)) {
             *path = base.join(&*path).display().to_string();
         }
+    }
+    let measures = table.get_mut("measures").and_then(Value::as_table_mut);
+    let commands = measures.and_then(|measures| measures.get_mut("commands")?.as_table_mut());
+    for command in commands.into_iter().flatten().filter_map(|(_, command)| command.as_table_mut()) {
+        // Left out, it is the file's folder.
+        let directory = command.get("directory").and_then(Value::as_str).unwrap_or_default();
+        let directory = base.join(directory).display().to_string();
+        command.insert("directory".to_owned(), Value::String(directory));
     }
     if let Some(latent) = table.get_mut("latent").and_then(Value::as_table_mut) {
         let folder = base.join(super::latent::default_folder()).display().to_string();
