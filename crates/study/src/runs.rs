@@ -197,7 +197,7 @@ pub(crate) fn measuring_settings(settings: &RunSettings<'_>, key: RunKey) -> Res
         noises: (noises != MeasuresConfig::default().noises).then_some(noises),
         reference: settings.reference,
         labels: config.measures.labels.as_ref().filter(|_| has(&|b| matches!(b.needs(), Needs::Labels(_)))),
-        local: has(&|b| b.needs() == Needs::FullModel).then(|| LocalSettings {
+        local: has(&|b| b.needs() == Needs::FullModel).then_some(LocalSettings {
             training: TrainingSettings {
                 steps: config.train.steps,
                 optimization: &config.train.optimization,

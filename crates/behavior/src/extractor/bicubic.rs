@@ -95,10 +95,13 @@ pub(super) fn resized_square(image: &[u8], [height, width]: [usize; 2], size: us
 mod tests {
     use super::*;
 
+    /// Pixels, their height and width, the side to bring them to, and Pillow's pixels there.
+    type Case = (Vec<u8>, [usize; 2], usize, Vec<u8>);
+
     #[test]
     fn squares_are_those_of_pillow() {
         let text = include_str!("../../tests/fixtures/bicubic.json");
-        let cases: Vec<(Vec<u8>, [usize; 2], usize, Vec<u8>)> = serde_json::from_str(text).unwrap();
+        let cases: Vec<Case> = serde_json::from_str(text).unwrap();
         assert_eq!(cases.len(), 4);
         for (image, shape, size, expected) in cases {
             assert_eq!(resized_square(&image, shape, size), expected, "{shape:?} to {size}");
