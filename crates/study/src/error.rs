@@ -243,7 +243,7 @@ pub enum StudyError {
         /// The command's name.
         name: String,
         /// What is wrong.
-        source: behavior::BehaviorError,
+        source: Box<behavior::BehaviorError>,
     },
     /// Behaviours are about pictures of the full model, which is not there.
     #[error(

@@ -107,9 +107,10 @@ impl MeasuresConfig {
                 name,
                 "names of 1 to 32 letters, digits and `_`",
             )?;
-            command
-                .validate()
-                .map_err(|source| StudyError::CommandSettings { name: name.clone(), source })?;
+            command.validate().map_err(|source| StudyError::CommandSettings {
+                name: name.clone(),
+                source: Box::new(source),
+            })?;
         }
         Ok(())
     }
