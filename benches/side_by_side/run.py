@@ -47,7 +47,7 @@ def rows(short):
         ("Kernel SHAP values, n = 258, m = 2,000 (NumPy)",
          {"kind": "kernel_shap", "contributors": 258, "draws": 2000, "intervals": False}, 10.0),
         ("the same with HC3 standard errors (NumPy)",
-         {"kind": "kernel_shap", "contributors": 258, "draws": 2000, "intervals": True}, 10.0),
+         {"kind": "kernel_shap", "contributors": 258, "draws": 2000, "intervals": True}, None),
         ("datamodel, ridge CV of 100 penalties (scikit-learn)",
          {"kind": "ridge_cv", "contributors": 258, "draws": 2000}, 10.0),
         ("LDS with 10,000 bootstrap resamples (NumPy, SciPy)",
