@@ -292,7 +292,11 @@ fn images_that_change_under_a_study_are_noticed() {
     let changed = rows.replacen(",Jakob,", ",AJ Ashton,", 1);
     assert_ne!(changed, rows);
     fs::write(&table, changed).unwrap();
-    let message = ["the images of this study changed", &text(&study.path("out")), "another folder"];
+    let message = [
+        "the images of this study, or its autoencoder, changed",
+        &text(&study.path("out")),
+        "another folder",
+    ];
     Outcome::of(&mut study.drive("out", &[])).refused(1, &message);
     assert_eq!(records(&study.path("out")), before);
     assert_eq!(fs::read(study.path("out/report.json")).unwrap(), report);

@@ -13,7 +13,7 @@ fn a_preset_needs_no_file() {
         TRAIN,
         [
             "--dataset",
-            "fashion_mnist",
+            "mnist",
             "--data",
             &images,
             "--out",
