@@ -62,6 +62,7 @@ pub use latents::Latents;
 pub use notice::{Notice, NoticeKind};
 pub use pack::PackDescription;
 pub use pixels::Resize;
+pub use resample::{Filter, resample};
 pub use selection::Selection;
 pub use view::{Split, View};
 pub use write_pack::PackNotice;

@@ -7,7 +7,7 @@
 //! * Of an animated PNG the default picture is used, which is noted. Animated formats (GIF, WebP) are not read.
 //! * CMYK and YCCK JPEGs are refused, and so are truncated files.
 //! * To a resolution r: the central square (side = the shorter side, rounded down to the left and top), then resizing to
-//!   r x r by the mean of k x k blocks where the side is k r, and by [Pillow's Lanczos filter](crate::resample) otherwise;
+//!   r x r by the mean of k x k blocks where the side is k r, and by [Pillow's Lanczos filter](mod@crate::resample) otherwise;
 //!   or always by that filter.
 
 use crate::{DataError, jpeg, resample};
