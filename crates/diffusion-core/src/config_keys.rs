@@ -166,3 +166,31 @@ pub(crate) fn choice<T: Copy>(key: &str, value: &Value, choices: &[(&str, T)]) -
 pub(crate) fn refuse<T>(key: &str, reason: String) -> Result<T, DiffusionError> {
     Err(DiffusionError::ConfigKey { key: key.to_owned(), reason })
 }
+
+/// Checks the lists with an entry a level: at least one level and at most 16, and as many entries as there are widths.
+pub(crate) fn check_levels(
+    levels: usize,
+    down_blocks: usize,
+    up_blocks: usize,
+) -> Result<(), DiffusionError> {
+    if levels == 0 || levels > 16 {
+        return refuse("block_out_channels", format!("has {levels} levels; 1 to 16 are possible"));
+    }
+    for (key, count) in [("down_block_types", down_blocks), ("up_block_types", up_blocks)] {
+        if count != levels {
+            return refuse(
+                key,
+                format!("has {count} entries, but block_out_channels has {levels}: give one a level"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the first of these keys that is 0.
+pub(crate) fn check_positive(counts: &[(&str, usize)]) -> Result<(), DiffusionError> {
+    match counts.iter().find(|(_, value)| *value == 0) {
+        Some((key, _)) => refuse(key, "is 0; it must be at least 1".to_owned()),
+        None => Ok(()),
+    }
+}

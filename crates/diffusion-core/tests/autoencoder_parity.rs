@@ -1,15 +1,17 @@
 //! Autoencoders against diffusers' `VQModel` and `AutoencoderKL`: what they compute and all gradients, on fixtures computed in
 //! float64.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use diffusion_core::autoencoder::{
     Autoencoder, AutoencoderConfig, Reconstruction, autoencoder_layout, folder,
 };
 use diffusion_core::{StateDict, TensorF32};
+use support::{gradients_by_name, relative_error};
 
 /// Largest difference, as a fraction of the largest magnitude of the tensor: 32 bits against 64.
 const TOLERANCE: f64 = 1e-5;
@@ -53,13 +55,12 @@ impl Case {
 
     /// Gradients of every parameter, under diffusers' names.
     fn check_gradients(&self, gradients: &Gradients) {
-        let mut collect = Collect { path: Vec::new(), gradients, found: Vec::new() };
-        self.model.visit(&mut collect);
-        let mut names: Vec<String> = collect.found.iter().map(|(name, _)| format!("grad.{name}")).collect();
+        let found = gradients_by_name(&self.model, gradients);
+        let mut names: Vec<String> = found.iter().map(|(name, _)| format!("grad.{name}")).collect();
         names.sort_unstable();
         let stored: Vec<&str> = self.values.names().filter(|name| name.starts_with("grad.")).collect();
         assert_eq!(names, stored, "{}: parameters must have diffusers' keys", self.name);
-        for (parameter, gradient) in &collect.found {
+        for (parameter, gradient) in &found {
             let expected = self.stored(&format!("grad.{parameter}")).data();
             // The bias of keys has no gradient in exact arithmetic: softmax takes it out.
             if parameter.ends_with("to_k.bias") {
@@ -74,34 +75,6 @@ impl Case {
             );
         }
     }
-}
-
-struct Collect<'a> {
-    path: Vec<String>,
-    gradients: &'a Gradients,
-    found: Vec<(String, Vec<f32>)>,
-}
-
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad(self.gradients).expect("every parameter has a part in the loss");
-        self.found.push((self.path.join("."), gradient.try_into_vec_as::<f32>().unwrap()));
-    }
-}
-
-fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(actual.len(), expected.len());
-    let largest = expected.iter().fold(0.0, |m: f64, &e| m.max(f64::from(e).abs()));
-    let difference =
-        actual.iter().zip(expected).fold(0.0, |m: f64, (&a, &e)| m.max((f64::from(a) - f64::from(e)).abs()));
-    assert!(actual.iter().all(|a| a.is_finite()) && largest > 0.0);
-    difference / largest
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The network against diffusers' `UNet2DModel`: outputs and all gradients on fixtures computed in float64.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffusion_core::unet::layout::Layout;
 use diffusion_core::{StateDict, TensorF32, UNet2DConfig, UNet2DModel, model_folder, unet};
+use support::{gradients_by_name, relative_error};
 
 const NAMES: [&str; 6] = ["cifar", "celeba", "mnist", "small", "options", "no_mid_attention"];
 
@@ -21,35 +23,6 @@ fn fixture(name: &str) -> PathBuf {
 
 fn tensor<const D: usize>(values: &TensorF32, device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.data().to_vec(), values.shape().to_vec()), device)
-}
-
-fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(actual.len(), expected.len());
-    let largest = expected.iter().fold(0.0, |m: f64, &e| m.max(f64::from(e).abs()));
-    let difference =
-        actual.iter().zip(expected).fold(0.0, |m: f64, (&a, &e)| m.max((f64::from(a) - f64::from(e)).abs()));
-    assert!(actual.iter().all(|a| a.is_finite()) && largest > 0.0);
-    difference / largest
-}
-
-/// The gradient of every parameter by name.
-struct Collect<'a> {
-    path: Vec<String>,
-    gradients: &'a Gradients,
-    found: Vec<(String, Vec<f32>)>,
-}
-
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad(self.gradients).expect("every parameter has a part in the loss");
-        self.found.push((self.path.join("."), gradient.try_into_vec_as::<f32>().unwrap()));
-    }
 }
 
 #[test]
@@ -77,16 +50,15 @@ fn output_loss_and_gradients_are_those_of_diffusers() {
         check("loss", &loss.try_into_vec_as::<f32>().unwrap());
         check("grad.x", &values(x.grad(&gradients).unwrap()));
 
-        let mut collect = Collect { path: Vec::new(), gradients: &gradients, found: Vec::new() };
-        model.visit(&mut collect);
-        let mut names: Vec<&str> = collect.found.iter().map(|(name, _)| name.as_str()).collect();
+        let found = gradients_by_name(&model, &gradients);
+        let mut names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(
             names,
             weights.names().collect::<Vec<_>>(),
             "{name}: parameters must have diffusers' keys"
         );
-        for (parameter, gradient) in &collect.found {
+        for (parameter, gradient) in &found {
             check_gradient(name, &case, parameter, gradient);
         }
     }

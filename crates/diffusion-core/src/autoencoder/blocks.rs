@@ -6,25 +6,21 @@ use burn::tensor::Tensor;
 use super::config::AutoencoderConfig;
 use crate::DiffusionError;
 use crate::nn::{Conv2d, GroupNorm};
+use crate::unet::blocks::residual_and_attention;
 use crate::unet::parts::Parts;
 use crate::unet::{Attention, Downsample2D, ResnetBlock2D, Upsample2D};
 
 type AutoencoderParts<'a> = Parts<'a, AutoencoderConfig>;
 
-/// Residual blocks, each followed by attention where the level has it.
-fn residual_and_attention(
-    parts: &AutoencoderParts<'_>,
-    prefix: &str,
-    count: usize,
-) -> Result<(Vec<ResnetBlock2D>, Vec<Attention>), DiffusionError> {
-    let resnets = (0..count)
-        .map(|i| ResnetBlock2D::build(parts, &format!("{prefix}.resnets.{i}"), 1.0))
-        .collect::<Result<_, _>>()?;
-    let attentions = (0..count)
-        .filter_map(|i| parts.attention(&format!("{prefix}.attentions.{i}")))
-        .map(|widths| Attention::build(parts, widths, 1.0))
-        .collect::<Result<_, _>>()?;
-    Ok((resnets, attentions))
+/// Through residual blocks, each followed by its attention if there are attentions.
+fn refine(resnets: &[ResnetBlock2D], attentions: &[Attention], mut x: Tensor<4>) -> Tensor<4> {
+    for (i, resnet) in resnets.iter().enumerate() {
+        x = resnet.forward_timeless(x);
+        if let Some(attention) = attentions.get(i) {
+            x = attention.forward(x, None);
+        }
+    }
+    x
 }
 
 /// A level of the encoder: diffusers' `DownEncoderBlock2D`, or `AttnDownEncoderBlock2D` where there are attentions.
@@ -47,13 +43,8 @@ impl EncoderBlock {
         Ok(Self { resnets, attentions, downsamplers })
     }
 
-    fn forward(&self, mut x: Tensor<4>) -> Tensor<4> {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward_timeless(x);
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, None);
-            }
-        }
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = refine(&self.resnets, &self.attentions, x);
         self.downsamplers.iter().fold(x, |x, downsampler| downsampler.forward(x))
     }
 }
@@ -79,13 +70,8 @@ impl DecoderBlock {
         Ok(Self { resnets, attentions, upsamplers })
     }
 
-    fn forward(&self, mut x: Tensor<4>) -> Tensor<4> {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward_timeless(x);
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, None);
-            }
-        }
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = refine(&self.resnets, &self.attentions, x);
         self.upsamplers.iter().fold(x, |x, upsampler| upsampler.forward(x))
     }
 }
@@ -111,14 +97,8 @@ impl Middle {
         })
     }
 
-    fn forward(&self, mut x: Tensor<4>) -> Tensor<4> {
-        for (i, resnet) in self.resnets.iter().enumerate() {
-            if i > 0 {
-                x = self.attentions.iter().fold(x, |x, attention| attention.forward(x, None));
-            }
-            x = resnet.forward_timeless(x);
-        }
-        x
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        refine(&self.resnets, &self.attentions, x)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::layout::autoencoder_layout;
 use crate::DiffusionError;
-use crate::config_keys::refuse;
+use crate::config_keys::{check_levels, check_positive, refuse};
 
 /// A level of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -167,24 +167,12 @@ impl AutoencoderConfig {
     /// The checks that concern single keys.
     pub(super) fn check_keys(&self) -> Result<(), DiffusionError> {
         let levels = self.levels();
-        if levels == 0 || levels > 16 {
-            return refuse("block_out_channels", format!("has {levels} levels; 1 to 16 are possible"));
-        }
-        for (key, count) in
-            [("down_block_types", self.down_block_types.len()), ("up_block_types", self.up_block_types.len())]
-        {
-            if count != levels {
-                return refuse(
-                    key,
-                    format!("has {count} entries, but block_out_channels has {levels}: give one a level"),
-                );
-            }
-        }
+        check_levels(levels, self.down_block_types.len(), self.up_block_types.len())?;
         let (entries, dimension) = match self.bottleneck {
             Bottleneck::Codebook { entries, dimension } => (entries, dimension.unwrap_or(1)),
             Bottleneck::Gaussian { .. } => (1, 1),
         };
-        let counts = [
+        check_positive(&[
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("layers_per_block", self.layers_per_block),
@@ -194,10 +182,7 @@ impl AutoencoderConfig {
             ("num_vq_embeddings", entries),
             ("vq_embed_dim", dimension),
             ("block_out_channels", self.block_out_channels.iter().copied().min().unwrap_or(0)),
-        ];
-        if let Some((key, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return refuse(key, "is 0; it must be at least 1".to_owned());
-        }
+        ])?;
         if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
             return refuse(
                 "scaling_factor",

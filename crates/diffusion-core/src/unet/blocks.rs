@@ -46,8 +46,8 @@ impl Upsample2D {
 }
 
 /// Residual blocks, each followed by attention where the level has it.
-fn residual_and_attention(
-    parts: &Parts<'_>,
+pub(crate) fn residual_and_attention<C>(
+    parts: &Parts<'_, C>,
     prefix: &str,
     count: usize,
 ) -> Result<(Vec<ResnetBlock2D>, Vec<Attention>), DiffusionError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::DiffusionError;
-use crate::config_keys::refuse;
+use crate::config_keys::{check_levels, check_positive, refuse};
 use crate::unet::layout::Layout;
 
 /// A level of the contracting path.
@@ -217,20 +217,8 @@ impl UNet2DConfig {
     /// The checks that concern single keys; [`Layout::of`] runs them before it looks at widths.
     pub(super) fn check_keys(&self) -> Result<(), DiffusionError> {
         let levels = self.levels();
-        if levels == 0 || levels > 16 {
-            return refuse("block_out_channels", format!("has {levels} levels; 1 to 16 are possible"));
-        }
-        for (key, count) in
-            [("down_block_types", self.down_block_types.len()), ("up_block_types", self.up_block_types.len())]
-        {
-            if count != levels {
-                return refuse(
-                    key,
-                    format!("has {count} entries, but block_out_channels has {levels}: give one a level"),
-                );
-            }
-        }
-        let counts = [
+        check_levels(levels, self.down_block_types.len(), self.up_block_types.len())?;
+        check_positive(&[
             ("sample_size", self.sample_size),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
@@ -240,10 +228,7 @@ impl UNet2DConfig {
             ("attention_head_dim", self.attention_head_dim.unwrap_or(1)),
             ("attn_norm_num_groups", self.attn_norm_num_groups.unwrap_or(1)),
             ("block_out_channels", self.block_out_channels.iter().copied().min().unwrap_or(0)),
-        ];
-        if let Some((key, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return refuse(key, "is 0; it must be at least 1".to_owned());
-        }
+        ])?;
         let step = 1usize << (levels - 1);
         if !self.sample_size.is_multiple_of(step) {
             return refuse(

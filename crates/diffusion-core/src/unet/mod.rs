@@ -2,7 +2,7 @@
 
 mod adapter;
 mod attention;
-mod blocks;
+pub(crate) mod blocks;
 mod conditional;
 mod config;
 pub(crate) mod config_json;

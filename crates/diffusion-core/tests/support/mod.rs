@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use data::{BatchSource, DataError, ImageBatch};
 use diffusion_core::nn::ops::conv2d;
 use diffusion_core::{Denoiser, DiffusionError};
@@ -26,6 +26,42 @@ pub fn floats(value: &Value) -> Vec<f32> {
 pub fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
     left.iter().zip(right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Largest difference as a fraction of the largest magnitude that is expected.
+pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let largest = expected.iter().fold(0.0, |m: f64, &e| m.max(f64::from(e).abs()));
+    let difference =
+        actual.iter().zip(expected).fold(0.0, |m: f64, (&a, &e)| m.max((f64::from(a) - f64::from(e)).abs()));
+    assert!(actual.iter().all(|a| a.is_finite()) && largest > 0.0);
+    difference / largest
+}
+
+/// The gradient of every parameter of a model, by the parameter's name.
+pub fn gradients_by_name<M: Module>(model: &M, gradients: &Gradients) -> Vec<(String, Vec<f32>)> {
+    struct Collect<'a> {
+        path: Vec<String>,
+        gradients: &'a Gradients,
+        found: Vec<(String, Vec<f32>)>,
+    }
+
+    impl ModuleVisitor for Collect<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = param.val().grad(self.gradients).expect("every parameter has a part in the loss");
+            self.found.push((self.path.join("."), gradient.try_into_vec_as::<f32>().unwrap()));
+        }
+    }
+
+    let mut collect = Collect { path: Vec::new(), gradients, found: Vec::new() };
+    model.visit(&mut collect);
+    collect.found
 }
 
 /// Two 3x3 convolutions with SiLU between them, and a shift by the timestep.
