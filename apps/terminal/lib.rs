@@ -15,6 +15,7 @@ mod session;
 mod spelling;
 mod stop;
 mod study_args;
+mod training;
 mod who;
 
 pub use bars::Bars;
@@ -27,4 +28,5 @@ pub use session::Session;
 pub use spelling::parse;
 pub use stop::StopFlag;
 pub use study_args::{LayerArgs, StudyArgs};
+pub use training::TrainingArgs;
 pub use who::Who;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 use study::Overrides;
-use terminal::{OptimizationArgs, PrecomputeStage};
+use terminal::{OptimizationArgs, PrecomputeStage, TrainingArgs};
 
 /// Settings of training and of what it leaves beside the model.
 #[derive(Debug, Args)]
@@ -19,30 +19,14 @@ pub struct Settings {
     learning_rate: Option<f64>,
     #[command(flatten)]
     optimization: OptimizationArgs,
-    /// Timesteps of the forward process (diffusion.num_train_timesteps)
-    #[arg(long)]
-    num_train_steps: Option<usize>,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// Denoising steps of samples (sample.num_inference_steps)
     #[arg(long)]
     num_inference_steps: Option<usize>,
     /// Images sampled for --db and --sample-every (sample.count)
     #[arg(long)]
     n_samples: Option<usize>,
-    /// Seed of data order, noise and timesteps (train.seed)
-    #[arg(long)]
-    opt_seed: Option<u64>,
-    /// Updates between two checkpoints (train.checkpoint_every)
-    #[arg(long)]
-    checkpoint_every: Option<u64>,
-    /// Keep every checkpoint, in <out>-log/checkpoints
-    #[arg(long)]
-    keep_all_ckpts: bool,
-    /// Save the freshly initialised network, in <out>-log/null
-    #[arg(long)]
-    save_null_model: bool,
-    /// Steps between two rows of <out>-log/metrics.csv and of the TensorBoard file beside it
-    #[arg(long)]
-    log_freq: Option<u64>,
     /// Steps between two sheets of pictures in <out>-log/samples
     #[arg(long)]
     sample_every: Option<u64>,
@@ -86,15 +70,10 @@ impl Settings {
         training("batch_size", self.batch_size.map(number));
         training("optimizer.learning_rate", self.learning_rate.map(Value::from));
         self.optimization.set(&mut set, &format!("{section}.optimization"));
+        self.training.set(&mut set);
         PrecomputeStage::lay_over(self.precompute_stage, &mut set);
-        set.set("diffusion.num_train_timesteps", self.num_train_steps);
         set.set("sample.num_inference_steps", self.num_inference_steps);
         set.set("sample.count", self.n_samples);
-        set.set("train.seed", self.opt_seed);
-        set.set("train.checkpoint_every", self.checkpoint_every);
-        set.set("train.log.keep_checkpoints", self.keep_all_ckpts.then_some(true));
-        set.set("train.log.null_model", self.save_null_model.then_some(true));
-        set.set("train.log.every", self.log_freq);
         set.set("train.log.sample_every", self.sample_every);
         set.set("prune.ratio", self.pruning_ratio);
         set.set("prune.pruner", self.pruner.as_deref());

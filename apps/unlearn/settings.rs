@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use study::Overrides;
-use terminal::{OptimizationArgs, PrecomputeStage};
+use terminal::{OptimizationArgs, PrecomputeStage, TrainingArgs};
 use unlearn::{Method, MethodOn, ParentModel};
 
 /// Settings of the methods and of what is measured.
@@ -37,24 +37,8 @@ pub struct Settings {
     lora_dropout: Option<f64>,
     #[command(flatten)]
     optimization: OptimizationArgs,
-    /// Timesteps of the forward process (diffusion.num_train_timesteps)
-    #[arg(long)]
-    num_train_steps: Option<usize>,
-    /// Seed of data order, noise and timesteps (train.seed)
-    #[arg(long)]
-    opt_seed: Option<u64>,
-    /// Updates between two checkpoints (train.checkpoint_every)
-    #[arg(long)]
-    checkpoint_every: Option<u64>,
-    /// Keep every checkpoint, in <out>-log/checkpoints
-    #[arg(long)]
-    keep_all_ckpts: bool,
-    /// Save the model before its first step, in <out>-log/null
-    #[arg(long)]
-    save_null_model: bool,
-    /// Steps between two rows of <out>-log/metrics.csv and of the TensorBoard file beside it
-    #[arg(long)]
-    log_freq: Option<u64>,
+    #[command(flatten)]
+    training: TrainingArgs,
     /// Accepted for the reference's command lines, which find the pruned model by it; here it is given with --load
     #[arg(long, hide = true)]
     pruning_ratio: Option<f64>,
@@ -102,12 +86,7 @@ impl Settings {
             _ => "unlearn.optimization",
         };
         self.optimization.set(&mut set, section);
-        set.set("diffusion.num_train_timesteps", self.num_train_steps);
-        set.set("train.seed", self.opt_seed);
-        set.set("train.checkpoint_every", self.checkpoint_every);
-        set.set("train.log.keep_checkpoints", self.keep_all_ckpts.then_some(true));
-        set.set("train.log.null_model", self.save_null_model.then_some(true));
-        set.set("train.log.every", self.log_freq);
+        self.training.set(&mut set);
         set.set("prune.ratio", self.pruning_ratio);
         set.set("prune.pruner", self.pruner.as_deref());
         set.set("prune.threshold", self.thr);
