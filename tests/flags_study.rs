@@ -40,6 +40,16 @@ fn a_preset_needs_no_file() {
 }
 
 #[test]
+fn a_preset_may_be_spelled_with_an_underscore() {
+    let study = TinyStudy::new();
+    let out = study.path("model");
+    let images = format!("{DATASETS}/openclipart32");
+    let arguments = ["--dataset", "fashion_mnist", "--data", &images, "--out", out.to_str().unwrap(), "-q"];
+    // The preset's own format is asked for, which these images are not in.
+    run(TRAIN, arguments).refused(2, &[&images, "holds no data set in the format fashion-mnist"]);
+}
+
+#[test]
 fn options_change_the_file_in_either_spelling() {
     let study = TinyStudy::new();
     let file = study.file();
