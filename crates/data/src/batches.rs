@@ -40,7 +40,7 @@ impl ImageBatch {
         let fill = |((indices, flipped), pixels): ((&[usize], &[bool]), &mut [f32])| {
             for ((&index, &flipped), image) in indices.iter().zip(flipped).zip(pixels.chunks_exact_mut(size))
             {
-                scale(&dataset.image(index)?, flipped, width, image);
+                scale_to_planes(&dataset.image(index)?, flipped, width, image);
             }
             Ok(())
         };
@@ -59,8 +59,9 @@ impl ImageBatch {
     }
 }
 
-/// Writes 8-bit RGB `[height, width, 3]` as scaled planes `[3, height, width]`.
-fn scale(bytes: &[u8], flipped: bool, width: usize, image: &mut [f32]) {
+/// Writes 8-bit RGB `[height, width, 3]`, mirrored left to right if `flipped`, as planes `[3, height, width]` of numbers
+/// c / 127.5 - 1.
+pub fn scale_to_planes(bytes: &[u8], flipped: bool, width: usize, image: &mut [f32]) {
     let plane = image.len() / 3;
     for (at, pixel) in bytes.chunks_exact(3).enumerate() {
         let (y, x) = (at / width, at % width);

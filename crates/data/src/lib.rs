@@ -50,7 +50,7 @@ mod table;
 mod view;
 mod write_pack;
 
-pub use batches::{BatchSource, Batches, ImageBatch};
+pub use batches::{BatchSource, Batches, ImageBatch, scale_to_planes};
 pub use dataset::{Contributor, Dataset, OpenOptions};
 pub use duplicates::{MAX_DISTANCE, NearDuplicate, NearDuplicates};
 pub use error::DataError;

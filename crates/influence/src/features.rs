@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use diffusion_core::samplers::planar_values;
 use diffusion_core::{Denoiser, NoiseSchedule};
 use ndarray::{Array2, s};
 use streams::{Streams, standard_normal};
@@ -30,23 +31,12 @@ impl CleanImages {
     /// # Errors
     /// [`InfluenceError::Mismatch`] if the bytes are not those of `numbers.len()` images of `shape` `[channels, height,
     /// width]`.
-    pub fn from_bytes(
-        bytes: &[u8],
-        [channels, height, width]: [usize; 3],
-        numbers: Vec<u64>,
-    ) -> Result<Self, InfluenceError> {
-        let (plane, expected) = (height * width, numbers.len() * channels * height * width);
+    pub fn from_bytes(bytes: &[u8], shape: [usize; 3], numbers: Vec<u64>) -> Result<Self, InfluenceError> {
+        let expected = numbers.len() * shape.iter().product::<usize>();
         if bytes.len() != expected {
             return Err(InfluenceError::Mismatch { what: "bytes of images", expected, found: bytes.len() });
         }
-        let mut pixels = Vec::with_capacity(bytes.len());
-        for image in bytes.chunks_exact((channels * plane).max(1)) {
-            for channel in 0..channels {
-                let values = image.iter().skip(channel).step_by(channels);
-                pixels.extend(values.map(|&byte| f32::from(byte) / 127.5 - 1.0));
-            }
-        }
-        Ok(Self { pixels, versions: 1, numbers })
+        Ok(Self { pixels: planar_values(bytes, shape), versions: 1, numbers })
     }
 
     /// Number of images.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{Dataset, Latents};
+use data::{Dataset, Latents, scale_to_planes};
 use diffusion_core::autoencoder::store::{LatentStore, encoded_data_hash, image_name};
 use diffusion_core::autoencoder::{Autoencoder, Bottleneck, folder};
-use diffusion_core::samplers::SampledImages;
+use diffusion_core::samplers::{SampledImages, planar_values};
 use diffusion_core::{Device, DiffusionError};
 use streams::{Streams, standard_normal};
 
@@ -210,13 +210,7 @@ impl LatentSpace {
         for (place, one) in batch.iter().enumerate() {
             let bytes = dataset.image(one.image)?;
             let planes = &mut pixels[place * 3 * width * height..][..3 * width * height];
-            for (at, pixel) in bytes.chunks_exact(3).enumerate() {
-                let (y, x) = (at / width, at % width);
-                let x = if one.mirrored { width - 1 - x } else { x };
-                for (channel, &value) in pixel.iter().enumerate() {
-                    planes[(channel * height + y) * width + x] = f32::from(value) / 127.5 - 1.0;
-                }
-            }
+            scale_to_planes(&bytes, one.mirrored, width, planes);
         }
         let noise = match self.config.posterior {
             Posterior::Mean => None,
@@ -241,13 +235,7 @@ impl LatentSpace {
         let mut latents = Vec::new();
         for batch in pictures.pixels.chunks(self.config.batch_size * plane * channels) {
             let count = batch.len() / (plane * channels);
-            let mut values = Vec::with_capacity(batch.len());
-            for picture in batch.chunks_exact(plane * channels) {
-                for channel in 0..channels {
-                    let bytes = picture.iter().skip(channel).step_by(channels);
-                    values.extend(bytes.map(|&byte| f32::from(byte) / 127.5 - 1.0));
-                }
-            }
+            let values = planar_values(batch, [channels, height, width]);
             let shape = [count, channels, height, width];
             latents.extend(self.model.encode_values(&values, shape, None, self.is_tiled())?);
         }

@@ -6,7 +6,7 @@ use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossCo
 use behavior::measure::image_similarity::{mean_squared_error, normalized_root_mse, structural_similarity};
 use behavior::{Behavior, LocalMeasure};
 use diffusion_core::UNet2DModel;
-use diffusion_core::samplers::SampledImages;
+use diffusion_core::samplers::{SampledImages, planar_values};
 use ledger::Value;
 use streams::Streams;
 
@@ -108,15 +108,8 @@ pub(crate) fn losses(
         return losses_on(context, model, latents.values, latents.shape);
     }
     let [_, height, width, channels] = pictures.shape;
-    let plane = height * width;
-    let mut pixels = Vec::with_capacity(pictures.pixels.len());
-    for picture in pictures.pixels.chunks_exact(plane * channels) {
-        for channel in 0..channels {
-            pixels
-                .extend(picture.iter().skip(channel).step_by(channels).map(|&c| f32::from(c) / 127.5 - 1.0));
-        }
-    }
-    losses_on(context, model, pixels, [channels, height, width])
+    let shape = [channels, height, width];
+    losses_on(context, model, planar_values(&pictures.pixels, shape), shape)
 }
 
 /// The model's loss on each of its inputs, `[images, channels, height, width]`.

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use ddim::DdimConfig;
 pub use ddpm::{DdpmConfig, VarianceType};
-pub use sample::{SampleConfig, SampledImages, initial_noise, predicted_originals, sample, sample_values};
+pub use sample::{
+    SampleConfig, SampledImages, initial_noise, planar_values, predicted_originals, sample, sample_values,
+};
 pub use spacing::TimestepSpacing;
 
 use crate::DiffusionError;

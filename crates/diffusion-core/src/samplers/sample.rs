@@ -96,6 +96,19 @@ impl SampledImages {
     }
 }
 
+/// 8-bit images `[images, height, width, channels]` as networks take them: numbers c / 127.5 - 1 in planes, `[images, channels,
+/// height, width]`. [`SampledImages::from_values`] goes back.
+pub fn planar_values(pixels: &[u8], [channels, height, width]: [usize; 3]) -> Vec<f32> {
+    let mut values = Vec::with_capacity(pixels.len());
+    for image in pixels.chunks_exact((channels * height * width).max(1)) {
+        for channel in 0..channels {
+            let bytes = image.iter().skip(channel).step_by(channels);
+            values.extend(bytes.map(|&byte| f32::from(byte) / 127.5 - 1.0));
+        }
+    }
+    values
+}
+
 fn to_byte(value: f32) -> u8 {
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
