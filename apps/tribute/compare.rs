@@ -1,5 +1,6 @@
 //! `tribute compare`: many methods on one study, at equal compute.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use attribution_lds::Estimator;
@@ -54,8 +55,9 @@ pub fn compare(arguments: &CompareArgs) -> anyhow::Result<()> {
         let dir = StudyDir::new(&out);
         let (_, comparison) =
             compare_study(&context, &dir, &wanted, arguments.drive.options(), &session.progress)?;
-        println!("{}", table(&comparison, &context.config.behaviors[0].key()));
-        println!("all behaviours: {}", dir.comparison().display());
+        let behaviors: Vec<String> = context.config.behaviors.iter().map(|behavior| behavior.key()).collect();
+        println!("Linear datamodel scores at equal compute.\n\n{}\n", table(&comparison, &behaviors));
+        println!("comparison: {}", dir.comparison().display());
         println!("report: {}", dir.report_html().display());
         Ok(())
     })
@@ -71,48 +73,66 @@ fn set<T: Clone>(to: &mut Vec<T>, from: &Option<Vec<T>>) {
     }
 }
 
-/// The methods by their LDS for one behaviour, best first, as a Markdown table.
-fn table(comparison: &Comparison, key: &str) -> String {
-    let mut rows: Vec<&ComparedMethod> = comparison.methods.iter().collect();
-    let value = |method: &ComparedMethod| method.lds.get(key).and_then(Estimate::value);
-    rows.sort_by(|a, b| {
-        let low = f64::NEG_INFINITY;
-        value(b).unwrap_or(low).total_cmp(&value(a).unwrap_or(low))
+/// All methods, by the mean of their linear datamodel scores, best first, as a Markdown table: the first behaviour's score with
+/// its interval, the others' without, and what each method cost.
+fn table(comparison: &Comparison, behaviors: &[String]) -> String {
+    let mut rows: Vec<(Option<f64>, &ComparedMethod)> =
+        comparison.methods.iter().map(|method| (mean(&method.lds, behaviors), method)).collect();
+    rows.sort_by(|(a, _), (b, _)| {
+        let value = |mean: &Option<f64>| mean.unwrap_or(f64::NEG_INFINITY);
+        value(b).total_cmp(&value(a))
     });
+    let keys = behaviors.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" | ");
     let mut lines = vec![
-        format!("Linear datamodel score for {key}; noise ceiling {}.", shown(comparison.ceilings.get(key))),
-        String::new(),
-        "| method | LDS | models | compute | seconds | peak MiB | counterfactual area |".to_owned(),
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+        format!("| method | models | compute | {keys} | mean | area | seconds | peak MiB |"),
+        format!("| --- | --: | --: |{} --: | --: | --: | --: |", " --: |".repeat(behaviors.len())),
     ];
-    for method in rows {
+    let empty = "| ".repeat(4);
+    let ceilings = scores(&comparison.ceilings, behaviors);
+    lines.push(format!("| *noise ceiling* | | | {ceilings} {empty}|"));
+    for (mean, method) in rows {
         let number = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+            value.map_or_else(String::new, |value| format!("{value:.digits$}"))
         };
         lines.push(format!(
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             method.name,
-            shown(method.lds.get(key)),
-            method.models.unwrap_or(0),
+            method.models.map_or_else(String::new, |models| models.to_string()),
             number(method.macs.get().map(|macs| macs / comparison.budget_macs), 2),
+            scores(&method.lds, behaviors),
+            number(mean.map(|mean| 100.0 * mean), 0),
+            number(method.counterfactual_area.get(), 3),
             number(method.seconds.get(), 0),
             number(method.peak_memory_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), 0),
-            number(method.counterfactual_area.get(), 3),
         ));
     }
     lines.join("\n")
 }
 
-/// A correlation times 100 with its interval, or why there is none.
-fn shown(estimate: Option<&Estimate>) -> String {
+/// The cells of the behaviours, the first with its interval.
+fn scores(of: &BTreeMap<String, Estimate>, behaviors: &[String]) -> String {
+    let cell = |(place, key): (usize, &String)| shown(of.get(key), place == 0);
+    behaviors.iter().enumerate().map(cell).collect::<Vec<_>>().join(" | ")
+}
+
+/// The plain mean over behaviours, if each has a value.
+fn mean(of: &BTreeMap<String, Estimate>, behaviors: &[String]) -> Option<f64> {
+    let values: Option<Vec<f64>> =
+        behaviors.iter().map(|key| of.get(key).and_then(Estimate::value)).collect();
+    values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// A correlation times 100, with its interval if wanted, or why there is none.
+fn shown(estimate: Option<&Estimate>, interval: bool) -> String {
     match estimate {
-        Some(Estimate::Measured { value, interval }) => {
-            let ends = interval.map_or_else(String::new, |ends| {
+        Some(Estimate::Measured { value, interval: ends }) => {
+            let ends = ends.filter(|_| interval).map_or_else(String::new, |ends| {
                 format!(" [{:.0}, {:.0}]", ends.low * 100.0, ends.high * 100.0)
             });
             format!("{:.0}{ends}", value * 100.0)
         }
-        Some(Estimate::Undefined { reason }) => format!("undefined: {reason}"),
+        Some(Estimate::Undefined { reason }) if interval => format!("undefined: {reason}"),
+        Some(Estimate::Undefined { .. }) => "undefined".to_owned(),
         Some(Estimate::NotMeasured) | None => "not measured".to_owned(),
     }
 }
