@@ -32,6 +32,8 @@ fn every_form_of_a_pipeline_gives_the_same_pictures() {
     let whole = sheet("whole", &["--noise", &noise]);
     assert_eq!(sheet("sharded", &[]), whole);
     assert_eq!(sheet("half", &[]), whole);
+    assert_eq!(sheet("bin", &[]), whole);
+    assert_eq!(sheet("bin_sharded", &[]), whole);
     let cosine = ["--set", "diffusion.beta_schedule=cosine", "--set", "diffusion.num_train_timesteps=500"];
     assert_ne!(sheet("legacy", &cosine), whole);
     // Eight images of 3 x 8 x 8, and the header.

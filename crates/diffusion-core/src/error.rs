@@ -39,6 +39,18 @@ pub enum DiffusionError {
         reason: String,
     },
 
+    /// A `.bin` file is no state dict of `torch.save` that can be read without running code.
+    #[error(
+        "{} is not a state dict that can be read ({reason}); in Python, `save_pretrained(folder)` writes the model anew as \
+         safetensors, which are read, too", path.display()
+    )]
+    NotTorch {
+        /// The file.
+        path: PathBuf,
+        /// What the reader stumbled over.
+        reason: String,
+    },
+
     /// A tensor is stored in a number type that is not read.
     #[error(
         "{origin}: tensor `{tensor}` is stored as {dtype}; F32, F16, BF16 and F64 are read: convert the file first"
@@ -157,7 +169,7 @@ pub enum DiffusionError {
     },
 
     /// A folder has no weights.
-    #[error("{} holds no weights: there is neither {file}, nor shards of it, nor a variant in half precision", path.display())]
+    #[error("{} holds no weights: there is neither {file}, nor shards of it, nor a variant in half precision, nor one of these as .bin", path.display())]
     NoWeights {
         /// The folder.
         path: PathBuf,
@@ -338,6 +350,7 @@ impl DiffusionError {
         move |error| match error {
             Self::NotAConfig { .. }
             | Self::NotSafetensors { .. }
+            | Self::NotTorch { .. }
             | Self::UnsupportedDtype { .. }
             | Self::NoWeights { .. }
             | Self::BadShards { .. }

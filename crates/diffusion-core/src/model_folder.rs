@@ -8,8 +8,8 @@
 //! | `model_index.json`, `scheduler_config.json` | the forward process, and what makes the folder a [pipeline](crate::pipeline) |
 //!
 //! Python's `UNet2DModel.from_pretrained(folder)` and `DDPMPipeline.from_pretrained(folder)` load what [`write`] makes,
-//! and [`read`] loads what their `save_pretrained` makes: also whole pipelines, weights in shards, weights in half precision,
-//! and attention layers by the names that they had until diffusers 0.12. A pruned model has the same files but
+//! and [`read`] loads what their `save_pretrained` makes: also whole pipelines, weights in shards, in half precision or in
+//! `.bin` files of `torch.save`, and attention layers by the names that they had until diffusers 0.12. A pruned model has the same files but
 //! `model_index.json`; its widths are `pruned_channels` in its `config.json`.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::pipeline::{self, INDEX_FILE, SCHEDULER_FILE, unet_folder};
 use crate::state_dict::hex;
 use crate::training::verify_files;
 use crate::unet::layout::Layout;
-use crate::weight_files::{WeightFiles, rename_legacy_attention};
+use crate::weight_files::{Form, WeightFiles, rename_legacy_attention};
 use crate::{DiffusionError, NoiseScheduleConfig, StateDict, UNet2DConfig};
 
 /// Name of the file that holds the architecture.
@@ -56,7 +56,7 @@ pub fn read(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
 /// As [`read`].
 pub fn read_ema(dir: &Path) -> Result<(UNet2DConfig, StateDict), DiffusionError> {
     let dir = unet_folder(dir)?;
-    read_with(&dir, || Ok(WeightFiles::Whole(dir.join(EMA_FILE))))
+    read_with(&dir, || Ok(WeightFiles::Whole(dir.join(EMA_FILE), Form::Safetensors)))
 }
 
 /// As [`read_ema`] if the folder has averaged weights, else as [`read`]: the weights to sample from, or to prune.

@@ -248,6 +248,19 @@ impl StateDict {
         Ok(dict)
     }
 
+    /// Reads a state dict that `torch.save` wrote, without running what the file says; F16, BF16 and F64 values become 32-bit
+    /// floats, and whole numbers, which are counters, are left out.
+    ///
+    /// # Errors
+    /// [`DiffusionError::Io`] if the file cannot be read, [`DiffusionError::NotTorch`] if it is cut short, foreign, or holds
+    /// more than tensors.
+    pub fn read_torch(path: &Path) -> Result<Self, DiffusionError> {
+        let bytes = fs::read(path).map_err(DiffusionError::io("read", path))?;
+        let tensors = pickle::torch_file(&bytes)
+            .map_err(|error| DiffusionError::NotTorch { path: path.to_owned(), reason: error.reason })?;
+        tensors.into_iter().map(|(name, t)| Ok((name, TensorF32::new(t.shape, t.values)?))).collect()
+    }
+
     /// The bytes of a safetensors file with all tensors as F32; equal state dicts give equal bytes.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! The weights of a model folder in every form that diffusers writes: whole or in shards, in single or half precision.
+//! The weights of a model folder in every form that diffusers writes: whole or in shards, in single or half precision, as
+//! safetensors or as `torch.save` does (`.bin`), whose pickles are read without running anything.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +20,42 @@ const LEGACY_ATTENTION: [(&str, &str); 4] =
 /// Where the weights of a folder are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WeightFiles {
-    /// In one safetensors file.
-    Whole(PathBuf),
+    /// In one file.
+    Whole(PathBuf, Form),
     /// In several, named by this index.
-    Sharded(PathBuf),
+    Sharded(PathBuf, Form),
 }
 
-/// `*.safetensors.index.json`: which file holds which tensor.
+/// How a file holds tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// safetensors.
+    Safetensors,
+    /// A state dict that `torch.save` wrote.
+    Torch,
+}
+
+impl Form {
+    /// In the order in which they are looked for.
+    const ALL: [Self; 2] = [Self::Safetensors, Self::Torch];
+
+    /// How names of such files end, without the dot.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::Torch => "bin",
+        }
+    }
+
+    fn read(self, path: &Path) -> Result<StateDict, DiffusionError> {
+        match self {
+            Self::Safetensors => StateDict::read(path),
+            Self::Torch => StateDict::read_torch(path),
+        }
+    }
+}
+
+/// `*.safetensors.index.json` or `*.bin.index.json`: which file holds which tensor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ShardIndex {
     #[serde(default)]
@@ -45,26 +75,26 @@ impl ShardIndex {
 }
 
 impl WeightFiles {
-    /// Finds the weights named `stem` (`diffusion_pytorch_model`) in `dir`: in single precision before half precision,
-    /// whole before sharded.
+    /// Finds the weights named `stem` (`diffusion_pytorch_model`) in `dir`: in single precision before half precision, as
+    /// safetensors before `.bin`, whole before sharded.
     ///
     /// # Errors
     /// [`DiffusionError::NoWeights`].
     pub(crate) fn find(dir: &Path, stem: &str) -> Result<Self, DiffusionError> {
         let variants = [None].into_iter().chain(HALF_VARIANTS.map(Some));
-        for variant in variants {
+        for (variant, form) in variants.flat_map(|variant| Form::ALL.map(|form| (variant, form))) {
+            let ending = form.ending();
             let [whole, index] = match variant {
-                None => [format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json")],
-                Some(variant) => [
-                    format!("{stem}.{variant}.safetensors"),
-                    format!("{stem}.safetensors.index.{variant}.json"),
-                ],
+                None => [format!("{stem}.{ending}"), format!("{stem}.{ending}.index.json")],
+                Some(variant) => {
+                    [format!("{stem}.{variant}.{ending}"), format!("{stem}.{ending}.index.{variant}.json")]
+                }
             };
             if dir.join(&whole).is_file() {
-                return Ok(Self::Whole(dir.join(whole)));
+                return Ok(Self::Whole(dir.join(whole), form));
             }
             if dir.join(&index).is_file() {
-                return Ok(Self::Sharded(dir.join(index)));
+                return Ok(Self::Sharded(dir.join(index), form));
             }
         }
         Err(DiffusionError::NoWeights { path: dir.to_owned(), file: format!("{stem}.safetensors") })
@@ -73,7 +103,7 @@ impl WeightFiles {
     /// The file to name where the weights are wrong.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Whole(path) | Self::Sharded(path) => path,
+            Self::Whole(path, _) | Self::Sharded(path, _) => path,
         }
     }
 
@@ -81,8 +111,8 @@ impl WeightFiles {
     /// the hashes of.
     pub(crate) fn names_with<'a>(&'a self, config: &'a str) -> Vec<&'a str> {
         let own = match self {
-            Self::Whole(path) => path.file_name().and_then(|name| name.to_str()),
-            Self::Sharded(_) => None,
+            Self::Whole(path, _) => path.file_name().and_then(|name| name.to_str()),
+            Self::Sharded(..) => None,
         };
         [config].into_iter().chain(own).collect()
     }
@@ -90,20 +120,20 @@ impl WeightFiles {
     /// Reads all tensors, as 32-bit floats.
     ///
     /// # Errors
-    /// As [`StateDict::read`]; [`DiffusionError::BadShards`] if index and shards do not fit.
+    /// As [`StateDict::read`] and [`StateDict::read_torch`]; [`DiffusionError::BadShards`] if index and shards do not fit.
     pub(crate) fn read(&self) -> Result<StateDict, DiffusionError> {
         match self {
-            Self::Whole(path) => StateDict::read(path),
-            Self::Sharded(path) => read_shards(path),
+            Self::Whole(path, form) => form.read(path),
+            Self::Sharded(path, form) => read_shards(path, *form),
         }
     }
 }
 
-fn read_shards(path: &Path) -> Result<StateDict, DiffusionError> {
+fn read_shards(path: &Path, form: Form) -> Result<StateDict, DiffusionError> {
     let bad = |reason: String| DiffusionError::BadShards { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(DiffusionError::io("read", path))?;
-    let index: ShardIndex = serde_json::from_slice(&bytes)
-        .map_err(|error| bad(format!("it is no index of safetensors shards ({error})")))?;
+    let index: ShardIndex =
+        serde_json::from_slice(&bytes).map_err(|error| bad(format!("it is no index of shards ({error})")))?;
     let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (tensor, file) in &index.weight_map {
         shards.entry(file).or_default().push(tensor);
@@ -111,10 +141,11 @@ fn read_shards(path: &Path) -> Result<StateDict, DiffusionError> {
     let mut weights = StateDict::new();
     for (file, tensors) in shards {
         let plain = !file.is_empty() && !file.contains(['/', '\\']) && file != "." && file != "..";
-        if !plain || !file.ends_with(".safetensors") {
-            return Err(bad(format!("it names `{file}`, which is no safetensors file beside it")));
+        let ending = form.ending();
+        if !plain || !file.ends_with(&format!(".{ending}")) {
+            return Err(bad(format!("it names `{file}`, which is no .{ending} file beside it")));
         }
-        let mut shard = StateDict::read(&path.with_file_name(file))?;
+        let mut shard = form.read(&path.with_file_name(file))?;
         for tensor in tensors {
             let found = shard.remove(tensor).ok_or_else(|| {
                 bad(format!("it says that `{tensor}` is in {file}, which has no such tensor"))
@@ -194,9 +225,9 @@ mod tests {
         for (map, part) in [
             (vec![("a", first), ("b", second)], "`c`"),
             (vec![("a", first), ("b", second), ("c", first), ("d", second)], "no such tensor"),
-            (vec![("a", "../x.safetensors")], "no safetensors file beside it"),
-            (vec![("a", "/x.safetensors")], "no safetensors file beside it"),
-            (vec![("a", "weights.bin")], "no safetensors file beside it"),
+            (vec![("a", "../x.safetensors")], "no .safetensors file beside it"),
+            (vec![("a", "/x.safetensors")], "no .safetensors file beside it"),
+            (vec![("a", "weights.bin")], "no .safetensors file beside it"),
             (vec![("a", "gone.safetensors")], "gone.safetensors"),
         ] {
             write_index(dir.path(), &map);

@@ -15,7 +15,17 @@ fn fixture(name: &str) -> PathBuf {
 fn every_form_of_a_pipeline_holds_the_same_network() {
     let whole = model_folder::read(&fixture("whole")).unwrap();
     assert_eq!(whole.0.block_out_channels, [4, 4]);
-    for name in ["whole/unet", "sharded", "sharded/unet", "half", "half/unet", "legacy"] {
+    for name in [
+        "whole/unet",
+        "sharded",
+        "sharded/unet",
+        "half",
+        "half/unet",
+        "legacy",
+        "bin",
+        "bin/unet",
+        "bin_sharded",
+    ] {
         assert_eq!(model_folder::read_averaged_or_trained(&fixture(name)).unwrap(), whole, "{name}");
         assert_eq!(
             model_folder::hash(&fixture(name)).unwrap(),
@@ -27,7 +37,7 @@ fn every_form_of_a_pipeline_holds_the_same_network() {
 
 #[test]
 fn the_forward_process_is_read() {
-    for name in ["whole", "sharded", "half"] {
+    for name in ["whole", "sharded", "half", "bin", "bin_sharded"] {
         assert_eq!(forward_process(&fixture(name)).unwrap(), Some(NoiseScheduleConfig::default()), "{name}");
     }
     let legacy = forward_process(&fixture("legacy")).unwrap().unwrap();
@@ -68,4 +78,27 @@ fn a_shard_that_is_gone_and_a_pipeline_without_weights_are_named() {
     fs::remove_file(unet.join("diffusion_pytorch_model.safetensors.index.json")).unwrap();
     let message = model_folder::read(&unet).unwrap_err().to_string();
     assert!(message.contains("holds no weights"), "{message}");
+}
+
+#[test]
+fn weights_of_torch_save_come_after_safetensors_and_run_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let bin = parent.path().join("diffusion_pytorch_model.bin");
+    for name in ["config.json", "diffusion_pytorch_model.bin"] {
+        fs::copy(fixture("bin/unet").join(name), parent.path().join(name)).unwrap();
+    }
+    let whole = model_folder::read(&fixture("whole")).unwrap();
+    assert_eq!(model_folder::read(parent.path()).unwrap(), whole);
+    let evil = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pickle/tests/fixtures/evil.pth");
+    fs::copy(evil, &bin).unwrap();
+    let message = model_folder::read(parent.path()).unwrap_err().to_string();
+    for part in ["diffusion_pytorch_model.bin", "posix.system", "save_pretrained"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    fs::copy(
+        fixture("whole/unet/diffusion_pytorch_model.safetensors"),
+        parent.path().join("diffusion_pytorch_model.safetensors"),
+    )
+    .unwrap();
+    assert_eq!(model_folder::read(parent.path()).unwrap(), whole);
 }
