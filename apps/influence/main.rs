@@ -87,7 +87,8 @@ fn main() -> ExitCode {
         arguments.compute.in_threads(|| {
             let methods = arguments.methods()?;
             let session = Session::start(&arguments.compute)?;
-            let context = arguments.study.open(&session, &arguments.overrides())?;
+            let context =
+                arguments.study.open_for(Some(&arguments.model), &session, &arguments.overrides())?;
             let model = load_model(&context, &arguments.model)?;
             let samples = match &arguments.samples {
                 Some(folder) => read_samples(folder)?,

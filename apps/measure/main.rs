@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let context = arguments.study.open(&session, &Overrides::default())?;
+            let context =
+                arguments.study.open_for(Some(&arguments.model), &session, &Overrides::default())?;
             let model = load_model(&context, &arguments.model)?;
             let samples = match &arguments.samples {
                 Some(folder) => read_samples(folder)?,

@@ -3,20 +3,20 @@
 mod options;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use diffusion_core::model_folder::{self, model_hash};
-use diffusion_core::pipeline::forward_process;
-use diffusion_core::{NoiseScheduleConfig, StateDict, UNet2DConfig, UNet2DModel, write_atomically};
+use diffusion_core::pipeline::{Companions, autoencoder, forward_process};
+use diffusion_core::{StateDict, UNet2DConfig, UNet2DModel, write_atomically};
 use options::{ImageOptions, Source, TrainingOptions};
 use serde_json::json;
 use sparsify::{Importance, NetworkSize, Ratio, Rounding, Scope, Threshold};
 use study::{
-    PrunedWeights, fine_tune_pruned, prune_weights, prune_without_images, require_same_forward_process,
-    scan_pruning, scan_ratios,
+    PrunedWeights, fine_tune_pruned, prune_weights, prune_without_images, require_fitting, scan_pruning,
+    scan_ratios,
 };
 use terminal::{ComputeArgs, LayerArgs, Session, main_with, parse, print_json};
 
@@ -90,21 +90,17 @@ fn main() -> ExitCode {
     main_with(|| {
         arguments.compute.in_threads(|| {
             let session = Session::start(&arguments.compute)?;
-            let source = arguments.source(&session)?;
             // clap requires one of the two.
             let folder = arguments.model.as_ref().or(arguments.load.as_ref()).context("which model?")?;
+            let source = arguments.source(&session, folder)?;
             if let Some(context) = source.context() {
-                require_same_forward_process(context, folder)?;
+                require_fitting(context, folder)?;
             }
             let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
             if arguments.scan {
                 arguments.scan(&session, &source, &config, &weights)
             } else {
-                let forward = match source.context() {
-                    Some(context) => Some(context.config.diffusion.clone()),
-                    None => forward_process(folder)?,
-                };
-                arguments.prune(&session, &source, &config, &weights, forward.as_ref())
+                arguments.prune(&session, &source, folder, &config, &weights)
             }
         })
     })
@@ -123,9 +119,9 @@ impl Arguments {
         &self,
         session: &Session,
         source: &Source,
+        folder: &Path,
         config: &UNet2DConfig,
         weights: &StateDict,
-        forward: Option<&NoiseScheduleConfig>,
     ) -> anyhow::Result<()> {
         // clap requires it without --scan.
         let out = self.out.as_ref().context("which folder is to be written?")?;
@@ -164,8 +160,19 @@ impl Arguments {
                 let parent = model_hash(config, weights);
                 fine_tune_pruned(context, network, &parent, out, &session.progress)?.hash
             }
-            _ => {
-                model_folder::write(out, &pruned.config, &pruned.weights, forward)?;
+            (_, Some(context)) => {
+                model_folder::write(out, &pruned.config, &pruned.weights, Some(context.companions()))?;
+                model_hash(&pruned.config, &pruned.weights)
+            }
+            (_, None) => {
+                // What the model brought stays with it.
+                let forward = forward_process(folder)?;
+                let brought = autoencoder(folder)?;
+                let read = |folder| diffusion_core::autoencoder::folder::read(folder, &session.device);
+                let brought = brought.as_deref().map(read).transpose()?;
+                let companions =
+                    forward.as_ref().map(|forward| Companions { forward, autoencoder: brought.as_ref() });
+                model_folder::write(out, &pruned.config, &pruned.weights, companions)?;
                 model_hash(&pruned.config, &pruned.weights)
             }
         };

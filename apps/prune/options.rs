@@ -76,8 +76,8 @@ impl Source {
 }
 
 impl Arguments {
-    /// Reads what the options name, and opens images only if something needs them.
-    pub fn source(&self, session: &Session) -> anyhow::Result<Source> {
+    /// Reads what the options name, and opens images only if something needs them; for pruning `model`.
+    pub fn source(&self, session: &Session, model: &Path) -> anyhow::Result<Source> {
         let fine_tune = self.fine_tune.as_ref().and_then(Option::as_deref);
         if let (Some(_), Some(_)) = (fine_tune, &self.study) {
             return Err(usage("give the study file with --study or with --fine-tune, not with both"));
@@ -103,7 +103,7 @@ impl Arguments {
                 return Ok(Source::Settings { prune: Box::new(config.prune), seed: config.seed });
             }
         }
-        let config = self.layers.config(file, &set)?;
+        let config = self.layers.config_for(Some(model), file, &set)?;
         Ok(Source::Images(Box::new(session.open(config)?)))
     }
 

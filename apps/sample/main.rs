@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             let mut set = Overrides::default();
             set.set("sample.count", arguments.count);
             set.set("sample.num_inference_steps", arguments.steps);
-            let context = arguments.study.open(&session, &set)?;
+            let context = arguments.study.open_for(Some(&arguments.model), &session, &set)?;
             let model = load_model(&context, &arguments.model)?;
             let samples = context.sample(&model, arguments.repetition, "sample", &session.progress)?;
             write_samples(&arguments.out, &samples)?;

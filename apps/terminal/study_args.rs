@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use diffusion_core::pipeline::autoencoder;
 use study::{Context, DatasetPreset, Overrides, StudyConfig};
 
 use crate::datasets::find_datasets;
@@ -48,6 +49,19 @@ impl StudyArgs {
     pub fn open(&self, session: &Session, set: &Overrides) -> anyhow::Result<Context> {
         session.open(self.config(set)?)
     }
+
+    /// As [`open`](Self::open), for the use of a model: see [`LayerArgs::config_for`].
+    ///
+    /// # Errors
+    /// As [`LayerArgs::config_for`] and [`Context::open`].
+    pub fn open_for(
+        &self,
+        model: Option<&Path>,
+        session: &Session,
+        set: &Overrides,
+    ) -> anyhow::Result<Context> {
+        session.open(self.layers.config_for(model, self.study.as_deref(), set)?)
+    }
 }
 
 impl LayerArgs {
@@ -70,5 +84,25 @@ impl LayerArgs {
             all.set_text(assignment)?;
         }
         Ok(StudyConfig::layered(self.dataset, file, &all)?)
+    }
+
+    /// As [`config`](Self::config); a study without `[latent]` gets the latent space of a `model` that brings its autoencoder.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config); a pipeline that is not supported.
+    pub fn config_for(
+        &self,
+        model: Option<&Path>,
+        file: Option<&Path>,
+        set: &Overrides,
+    ) -> anyhow::Result<StudyConfig> {
+        let config = self.config(file, set)?;
+        let Some(model) = model.filter(|_| config.latent.is_none()) else { return Ok(config) };
+        if autoencoder(model)?.is_none() {
+            return Ok(config);
+        }
+        let mut set = set.clone();
+        set.set("latent.model", Some(std::path::absolute(model)?));
+        self.config(file, &set)
     }
 }

@@ -96,7 +96,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let session = Session::start(&arguments.compute)?;
     let fine_tunes = arguments.method == TrainMethod::PruneFineTune;
     let part = if fine_tunes { Part::FineTune } else { Part::Train };
-    let context = arguments.study.open(&session, &arguments.settings.overrides(part))?;
+    let load = arguments.load.as_deref();
+    let context = arguments.study.open_for(load, &session, &arguments.settings.overrides(part))?;
     let batch_size = context.config.train.optimization.batch_size;
     if arguments.data_parallel > batch_size {
         let ranks = arguments.data_parallel;
@@ -106,7 +107,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let images =
         arguments.who.coalition(&context)?.unwrap_or_else(|| Coalition::full(context.contributors()));
-    let start = arguments.load.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
+    let start = load.map(|folder| load_model(&context, folder)).transpose()?;
     let (trained, method) = match (arguments.method, &start) {
         (TrainMethod::Retrain, start) => {
             let connect = || arguments.connect();

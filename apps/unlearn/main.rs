@@ -75,7 +75,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let session = Session::start(&arguments.compute)?;
-    let context = arguments.study.open(&session, &arguments.settings.overrides())?;
+    let brought = arguments.parent.as_deref().or(arguments.full.as_deref());
+    let context = arguments.study.open_for(brought, &session, &arguments.settings.overrides())?;
     let method = arguments.settings.method.unwrap_or_else(|| context.config.unlearn.method_on());
     let coalition = match arguments.who.coalition(&context)? {
         Some(coalition) => coalition,

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 import torch
 import tribute
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel, VQModel,
+)
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -208,3 +210,59 @@ def test_other_noise_levels_are_refused(programs, unet):
     assert refused.returncode == 2 and "beta_schedule" in refused.stderr
     noise, ours = programs.sample(folder, "--set", "diffusion.beta_schedule=cosine")
     assert_same(ours, pictures(DDIMPipeline.from_pretrained(folder), noise))
+
+
+AUTOENCODER = dict(
+    block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    latent_channels=3, norm_num_groups=4, sample_size=SIDE,
+)
+AUTOENCODERS = {
+    "VQModel": lambda: VQModel(num_vq_embeddings=32, scaling_factor=0.6, **AUTOENCODER),
+    "AutoencoderKL": lambda: AutoencoderKL(scaling_factor=1.7, **AUTOENCODER),
+}
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_a_pipeline_of_latents_goes_both_ways(programs, unet, kind):
+    torch.manual_seed(1)
+    autoencoder = AUTOENCODERS[kind]().eval()
+    with torch.no_grad():
+        # Pictures with contrast, which nobody has trained it to make.
+        autoencoder.decoder.conv_out.weight.mul_(4)
+        if kind == "VQModel":
+            # Codes as far apart as the latents that are sampled.
+            autoencoder.quantize.embedding.weight.normal_()
+    latent_unet = UNet2DModel.from_config(unet.config, sample_size=SIDE // 2)
+    latent_unet.load_state_dict(unet.state_dict())
+    scheduler = DDIMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False)
+    pipeline = LDMPipeline(vqvae=autoencoder, unet=latent_unet.eval(), scheduler=scheduler)
+    folder = programs.folder / f"latent-{kind}"
+    pipeline.save_pretrained(folder)
+    sets = ["diffusion.beta_schedule=scaled_linear", "diffusion.beta_start=0.0015", "diffusion.beta_end=0.0195",
+            'sample.sampler={ kind = "ddim", clip_sample = false }']
+    of_latents = [part for key in sets for part in ("--set", key)]
+
+    noise, ours = programs.sample(folder, *of_latents)
+    assert noise.shape == (COUNT, 3, SIDE // 2, SIDE // 2)
+    assert_same(ours, pictures(pipeline, noise))
+
+    # Trained on: a pipeline that diffusers loads alone, and the package with averaged weights.
+    trained, pruned, coalition = [programs.folder / f"latent-{kind}-{name}" for name in ["trained", "pruned", "coalition"]]
+    programs.run("tribute-train", programs.study, "--load", folder, "--out", trained, *of_latents)
+    noise, ours = programs.sample(trained, *of_latents)
+    averaged = UNet2DModel.from_pretrained(trained, variant="ema")
+    loaded = LDMPipeline.from_pretrained(trained, unet=averaged)
+    assert type(loaded.vqvae).__name__ == kind and loaded.vqvae.config.scaling_factor == autoencoder.config.scaling_factor
+    assert_same(ours, pictures(loaded, noise))
+    assert_same(ours, pictures(tribute.load_pipeline(trained), noise))
+    assert not np.array_equal(ours, pictures(LDMPipeline.from_pretrained(trained), noise)), "trained weights are others"
+
+    programs.run("tribute-prune", trained, "--out", pruned, "--ratio", "0.5")
+    noise, ours = programs.sample(pruned, *of_latents)
+    assert_same(ours, pictures(tribute.load_pipeline(pruned), noise))
+
+    members = ["--method", "gd_u", "--members", "0,2"]
+    programs.run("tribute-unlearn", programs.study, "--load", trained, *members, "--out", coalition, *of_latents)
+    noise, ours = programs.sample(coalition, *of_latents)
+    loaded = LDMPipeline.from_pretrained(coalition, unet=UNet2DModel.from_pretrained(coalition, variant="ema"))
+    assert_same(ours, pictures(loaded, noise))

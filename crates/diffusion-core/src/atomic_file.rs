@@ -71,6 +71,23 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     Ok(file)
 }
 
+/// As [`write_synced`], to the path `name` inside of a folder that is being made. Folders inside of it are made where they are missing;
+/// the folder itself is not: if it is gone, somebody else removed it.
+pub(crate) fn write_inside(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let (inner, _) = name.rsplit_once('/').unwrap_or(("", name));
+    let mut folder = dir.to_owned();
+    for part in inner.split('/').filter(|part| !part.is_empty()) {
+        folder.push(part);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    let path = dir.join(name);
+    write_synced(&path, bytes)?;
+    if inner.is_empty() { Ok(()) } else { sync_folder_of(&path) }
+}
+
 /// How long a temporary file or folder is left alone where locks cannot tell whether its writer lives.
 const PATIENCE: Duration = Duration::from_secs(3600);
 

@@ -6,6 +6,7 @@
 //! | `diffusion_pytorch_model.safetensors` | the weights by their diffusers keys, F32 |
 //! | `ema.safetensors` | in checkpoints: the averaged weights, same keys |
 //! | `model_index.json`, `scheduler_config.json` | the forward process, and what makes the folder a [pipeline](crate::pipeline) |
+//! | `vqvae/` | of a model of latents: its autoencoder, of either kind |
 //!
 //! Python's `UNet2DModel.from_pretrained(folder)` and `DDPMPipeline.from_pretrained(folder)` load what [`write`] makes,
 //! and [`read`] loads what their `save_pretrained` makes: also whole pipelines, weights in shards, in half precision or in
@@ -20,14 +21,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::atomic_file::{
-    create_marked_folder, put_folder_in_place, sync_folder_of, temporary_beside, write_synced,
+    create_marked_folder, put_folder_in_place, sync_folder_of, temporary_beside, write_inside,
 };
-use crate::pipeline::{self, INDEX_FILE, SCHEDULER_FILE, unet_folder};
+use crate::pipeline::{
+    self, AUTOENCODER_FILES, AUTOENCODER_FOLDER, Companions, INDEX_FILE, SCHEDULER_FILE, unet_folder,
+};
 use crate::state_dict::hex;
 use crate::training::verify_files;
 use crate::unet::layout::Layout;
 use crate::weight_files::{Form, WeightFiles, rename_legacy_attention};
-use crate::{DiffusionError, NoiseScheduleConfig, StateDict, UNet2DConfig};
+use crate::{DiffusionError, StateDict, UNet2DConfig};
 
 /// Name of the file that holds the architecture.
 pub const CONFIG_FILE: &str = "config.json";
@@ -96,8 +99,8 @@ fn read_with(
     Ok((config, weights))
 }
 
-/// Writes a model folder; its parent folders are made if needed. With a `forward` process, an unpruned model's folder is also
-/// a pipeline of diffusers.
+/// Writes a model folder; its parent folders are made if needed. With `companions`, an unpruned model's folder is also a pipeline
+/// of diffusers.
 ///
 /// The folder is written under another name, synced, and renamed. A model folder that is already there is replaced;
 /// if the machine stops between the two renames, it is left as `.{name}.previous`.
@@ -110,10 +113,11 @@ pub fn write(
     dir: &Path,
     config: &UNet2DConfig,
     weights: &StateDict,
-    forward: Option<&NoiseScheduleConfig>,
+    companions: Option<Companions<'_>>,
 ) -> Result<(), DiffusionError> {
     weights.check_shapes(&Layout::of(config)?.parameter_shapes())?;
-    let pipeline = forward.map_or_else(Vec::new, |forward| pipeline::files(&as_json(config), forward));
+    let pipeline = companions.map(|companions| pipeline::files(&as_json(config), companions)).transpose()?;
+    let pipeline = pipeline.unwrap_or_default();
     write_text(dir, &config.to_json(), weights, pipeline)
 }
 
@@ -154,8 +158,7 @@ fn write_files(
         vec![(CONFIG_FILE, config.as_bytes().to_vec()), (WEIGHTS_FILE, weights.to_safetensors()?)];
     files.extend(further);
     for (name, bytes) in files {
-        let path = dir.join(name);
-        write_synced(&path, &bytes).map_err(DiffusionError::io("write", &path))?;
+        write_inside(dir, name, &bytes).map_err(DiffusionError::io("write", &dir.join(name)))?;
     }
     sync_folder_of(&dir.join(CONFIG_FILE)).map_err(DiffusionError::io("sync", dir))
 }
@@ -169,16 +172,32 @@ fn refuse_foreign(dir: &Path) -> Result<(), DiffusionError> {
     if !dir.exists() {
         return Ok(());
     }
-    for entry in fs::read_dir(dir).map_err(DiffusionError::io("read", dir))? {
-        let name = entry.map_err(DiffusionError::io("read", dir))?.file_name();
-        if ![CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SCHEDULER_FILE].iter().any(|own| name == *own) {
-            return refuse(format!(
-                "it holds `{}`, which replacing the folder would delete; choose another folder",
-                name.to_string_lossy()
-            ));
-        }
+    let own = |name: &str| {
+        [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SCHEDULER_FILE].contains(&name)
+            || AUTOENCODER_FILES.contains(&name)
+    };
+    let mut names = names_in(dir, "")?;
+    if names.iter().any(|name| name == AUTOENCODER_FOLDER) && dir.join(AUTOENCODER_FOLDER).is_dir() {
+        names.retain(|name| name != AUTOENCODER_FOLDER);
+        names.extend(names_in(&dir.join(AUTOENCODER_FOLDER), &format!("{AUTOENCODER_FOLDER}/"))?);
     }
-    Ok(())
+    match names.iter().find(|name| !own(name)) {
+        None => Ok(()),
+        Some(name) => refuse(format!(
+            "it holds `{name}`, which replacing the folder would delete; choose another folder"
+        )),
+    }
+}
+
+/// The names of what is in a folder, after `prefix`.
+fn names_in(dir: &Path, prefix: &str) -> Result<Vec<String>, DiffusionError> {
+    let entries = fs::read_dir(dir).map_err(DiffusionError::io("read", dir))?;
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(DiffusionError::io("read", dir))?;
+            Ok(format!("{prefix}{}", entry.file_name().to_string_lossy()))
+        })
+        .collect()
 }
 
 /// The identity of a model: SHA-256, in lower-case hexadecimal, of its architecture and weights.

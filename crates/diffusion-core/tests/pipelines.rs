@@ -52,7 +52,7 @@ fn a_written_model_is_a_pipeline_and_can_be_replaced() {
     let (config, weights) = model_folder::read(&fixture("whole")).unwrap();
     let forward = NoiseScheduleConfig { num_train_timesteps: 300, ..NoiseScheduleConfig::default() };
     for _ in 0..2 {
-        model_folder::write(&folder, &config, &weights, Some(&forward)).unwrap();
+        model_folder::write(&folder, &config, &weights, Some((&forward).into())).unwrap();
     }
     let pipeline = Pipeline::open(&folder).unwrap().unwrap();
     assert_eq!((pipeline.forward, pipeline.unet, pipeline.autoencoder), (forward, folder.clone(), None));

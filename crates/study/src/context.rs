@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use behavior::Behavior;
 use data::{Batches, Dataset, Split};
+use diffusion_core::autoencoder::Autoencoder;
+use diffusion_core::pipeline::Companions;
 use diffusion_core::samplers::{SampledImages, initial_noise, sample_values};
 use diffusion_core::schedule::NoiseSchedule;
 use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNet2DConfig, UNet2DModel};
@@ -181,6 +183,16 @@ impl Context {
     /// numbers), so that differences between them are not those of the noise.
     pub fn streams(&self, repetition: u64) -> Streams {
         Streams::new(self.config.seed).child("repetition", repetition)
+    }
+
+    /// The autoencoder on whose latents the study's models work, with the study's scaling factor; `None` where they are of pixels.
+    pub fn autoencoder(&self) -> Option<&Autoencoder> {
+        self.latent.as_ref().map(|latent| latent.autoencoder())
+    }
+
+    /// What the folders of the study's models hold beside the network.
+    pub fn companions(&self) -> Companions<'_> {
+        Companions { forward: self.schedule.config(), autoencoder: self.autoencoder() }
     }
 
     /// The streams of training: data order, noise and timesteps.

@@ -268,6 +268,34 @@ pub enum StudyError {
         /// The study's.
         study: Box<NoiseScheduleConfig>,
     },
+    /// A model works on latents of another autoencoder than the study's, or on latents scaled by another factor.
+    #[error(
+        "{path} works on latents of {autoencoder}, times {:?}, and the study on those of {study}, times {:?}: they are not the \
+         same. Set `latent.model` to {path} (and leave `latent.scaling_factor` out), or choose another model",
+        factors[0],
+        factors[1]
+    )]
+    OtherAutoencoder {
+        /// The model folder.
+        path: PathBuf,
+        /// Its autoencoder.
+        autoencoder: PathBuf,
+        /// The study's `latent.model`.
+        study: PathBuf,
+        /// Scaling factors of both, in this order.
+        factors: [f64; 2],
+    },
+    /// A model works on latents, and the study on pixels.
+    #[error(
+        "{path} works on latents of {autoencoder}, and the study on pixels: write [latent] with model = {path:?} into the study, \
+         or choose another model"
+    )]
+    NoLatentSpace {
+        /// The model folder.
+        path: PathBuf,
+        /// Its autoencoder.
+        autoencoder: PathBuf,
+    },
     /// Training, sampling or a model folder failed.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
@@ -387,6 +415,8 @@ impl StudyError {
                 | Self::WrongCount { .. }
                 | Self::Model { .. }
                 | Self::OtherForwardProcess { .. }
+                | Self::OtherAutoencoder { .. }
+                | Self::NoLatentSpace { .. }
                 | Self::Autoencoder { .. }
                 | Self::CommandSettings { .. }
                 | Self::NoFullModel { .. }

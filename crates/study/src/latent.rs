@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data::{Dataset, Latents, scale_to_planes};
 use diffusion_core::autoencoder::store::{LatentStore, encoded_data_hash, image_name};
 use diffusion_core::autoencoder::{Autoencoder, Bottleneck, folder};
+use diffusion_core::pipeline;
 use diffusion_core::samplers::{SampledImages, planar_values};
 use diffusion_core::{Device, DiffusionError};
 use streams::{Streams, standard_normal};
@@ -45,7 +46,7 @@ pub(crate) struct LatentSpace {
 }
 
 impl LatentSpace {
-    /// Reads the autoencoder.
+    /// Reads the autoencoder, from its folder or from that of a model or pipeline that works on its latents.
     ///
     /// # Errors
     /// [`StudyError::Latent`] for a folder that cannot be read, an autoencoder of other than colour images, and settings that do
@@ -57,10 +58,12 @@ impl LatentSpace {
         device: &Device,
     ) -> Result<Self, StudyError> {
         let wrong = |source| StudyError::Section { section: "latent", source };
-        let model = folder::read(&config.model, device).map_err(|source| StudyError::Autoencoder {
-            path: config.model.clone(),
-            source: Box::new(source),
-        })?;
+        let model = pipeline::autoencoder(&config.model)
+            .and_then(|found| folder::read(found.as_ref().unwrap_or(&config.model), device))
+            .map_err(|source| StudyError::Autoencoder {
+                path: config.model.clone(),
+                source: Box::new(source),
+            })?;
         let hash = folder::hash(&model)?;
         let about = model.config();
         about.latent_side(resolution).map_err(wrong)?;
@@ -84,6 +87,11 @@ impl LatentSpace {
             None => model,
         };
         Ok(Self { model, hash, config: config.clone(), seed, resolution })
+    }
+
+    /// The autoencoder as the study uses it: with the study's scaling factor.
+    pub fn autoencoder(&self) -> &Autoencoder {
+        &self.model
     }
 
     /// `[channels, height, width]` of the latents.

@@ -66,9 +66,7 @@ pub use pruning::{
 pub use records::read_records;
 pub use reporting::{Share, Summary};
 pub use samples::{read_samples, write_samples};
-pub use stages::{
-    Recordable, load_model, load_trained_model, record_model, require_same_forward_process, training_draw,
-};
+pub use stages::{Recordable, load_model, load_trained_model, record_model, require_fitting, training_draw};
 pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
 pub use study::{RunOptions, Truth, run_study};
 pub use work::{Slice, Stage, WorkList, WorkStage, is_planned, list_of, work, write_work_list};

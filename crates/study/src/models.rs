@@ -105,7 +105,8 @@ pub fn train_from(
         context.schedule.clone(),
         context.training_streams(0).child("training", 0),
     )?
-    .with_identity(identity);
+    .with_identity(identity)
+    .with_autoencoder(context.autoencoder().cloned());
     let begun = checkpoint_exists(folder);
     if begun {
         trainer = trainer.restore(folder)?;
@@ -154,8 +155,8 @@ pub(crate) fn train_into(
     let kept = log_folder(folder);
     if !into.begun && first_rank && config.log.null_model {
         let fresh = trainer.ema_model()?;
-        let forward = Some(context.schedule.config());
-        model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?, forward)?;
+        let companions = Some(context.companions());
+        model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?, companions)?;
     }
     let metrics = (config.log.every > 0 && first_rank)
         .then(|| Metrics::open(&kept, config.log.every, trainer.step()))
@@ -273,7 +274,7 @@ pub fn fine_tune_pruned(
     let streams: Streams = context.training_streams(0).child("fine-tuning", 0);
     let settings = context.config.fine_tune_optimization().clone();
     let trainer = Trainer::new(pruned, settings, context.schedule.clone(), streams)?;
-    let trainer = trainer.with_identity(BTreeMap::from([
+    let trainer = trainer.with_autoencoder(context.autoencoder().cloned()).with_identity(BTreeMap::from([
         ("data".to_owned(), context.data_hash.clone()),
         ("parent".to_owned(), parent.to_owned()),
     ]));

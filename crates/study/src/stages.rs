@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use diffusion_core::UNet2DModel;
+use diffusion_core::autoencoder::folder;
 use diffusion_core::model_folder::{self, model_hash};
-use diffusion_core::pipeline::forward_process;
+use diffusion_core::pipeline::{autoencoder, forward_process};
 use diffusion_core::samplers::SampledImages;
 use ledger::Record;
 use removal::{Coalition, RemovalDistribution};
@@ -23,9 +24,9 @@ use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 /// Loads a model folder: averaged weights if it has them, else the trained ones.
 ///
 /// # Errors
-/// If a file is missing, damaged, or does not fit the configuration; a forward process other than the study's.
+/// If a file is missing, damaged, or does not fit the configuration; a forward process or an autoencoder other than the study's.
 pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
-    require_same_forward_process(context, folder)?;
+    require_fitting(context, folder)?;
     let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
@@ -35,17 +36,19 @@ pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, Study
 /// # Errors
 /// As [`load_model`].
 pub fn load_trained_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
-    require_same_forward_process(context, folder)?;
+    require_fitting(context, folder)?;
     let (config, weights) = model_folder::read(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
 
-/// A network sees noise levels as its forward process numbers them: with another one, its samples would be wrong without a
-/// word. A folder that does not say its forward process is taken to fit.
+/// A network sees noise levels as its forward process numbers them, and latents as its autoencoder makes them: with others, its
+/// samples would be wrong without a word. A folder that does not say its forward process or its autoencoder is taken to fit.
 ///
 /// # Errors
-/// [`StudyError::OtherForwardProcess`]; a scheduler that is not supported.
-pub fn require_same_forward_process(context: &Context, folder: &Path) -> Result<(), StudyError> {
+/// [`StudyError::OtherForwardProcess`], [`StudyError::OtherAutoencoder`], [`StudyError::NoLatentSpace`]; a scheduler that is not
+/// supported, an autoencoder that cannot be read.
+pub fn require_fitting(context: &Context, folder: &Path) -> Result<(), StudyError> {
+    require_same_autoencoder(context, folder)?;
     let study = &context.config.diffusion;
     match forward_process(folder)? {
         Some(forward) if forward.build()?.betas() != context.schedule.betas() => {
@@ -57,6 +60,24 @@ pub fn require_same_forward_process(context: &Context, folder: &Path) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+fn require_same_autoencoder(context: &Context, path: &Path) -> Result<(), StudyError> {
+    let Some(own) = autoencoder(path)? else { return Ok(()) };
+    let (Some(latent), Some(used)) = (&context.config.latent, context.autoencoder()) else {
+        return Err(StudyError::NoLatentSpace { path: path.to_owned(), autoencoder: own });
+    };
+    let brought = folder::read(&own, &context.device)?;
+    if folder::hash(&brought)? == folder::hash(used)? {
+        return Ok(());
+    }
+    let factors = [brought.config().scaling_factor, used.config().scaling_factor];
+    Err(StudyError::OtherAutoencoder {
+        path: path.to_owned(),
+        autoencoder: own,
+        study: latent.model.clone(),
+        factors,
+    })
 }
 
 /// Draw `k` of a distribution; of the study's own, as the study itself draws it.

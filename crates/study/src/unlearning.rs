@@ -193,7 +193,7 @@ fn trainer_of(
     let fresh = || Ok(context.fresh_model(wanted.repetition)?);
     let start = Start { fresh: &fresh, parent: wanted.parent };
     let trainer = unlearn::prepare(wanted.method, &start, &training, context.schedule.clone(), streams)?;
-    Ok((trainer, steps, images))
+    Ok((trainer.with_autoencoder(context.autoencoder().cloned()), steps, images))
 }
 
 fn training_streams(context: &Context, wanted: &Wanted<'_>) -> Streams {
@@ -316,6 +316,7 @@ fn result_holder(
     let optimization = context.config.unlearn_optimization().clone();
     let streams = training_streams(context, wanted);
     let trainer = Trainer::new(model.clone(), optimization, context.schedule.clone(), streams)?;
+    let trainer = trainer.with_autoencoder(context.autoencoder().cloned());
     Ok(trainer.with_identity(identity(context, wanted, facts)?))
 }
 

@@ -41,19 +41,29 @@ def load_unet(folder, *, averaged=True):
 
 
 def load_pipeline(folder, *, averaged=True, kind="ddim"):
-    """The network and forward process in a model folder, as a pipeline that samples images.
+    """The network and forward process in a model folder, as a pipeline that samples images: an `LDMPipeline` if the folder has
+    an autoencoder, on whose latents the network works.
 
     :param folder: a model folder with `scheduler_config.json`, as every training and pruning with a study writes
     :param averaged: as in `load_unet`
     :param kind: `"ddim"` or `"ddpm"`
     """
+    import diffusers
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
     kinds = {"ddim": (DDIMPipeline, DDIMScheduler), "ddpm": (DDPMPipeline, DDPMScheduler)}
     if kind not in kinds:
         raise ValueError(f"kind = {kind!r}: use 'ddim' or 'ddpm'")
     pipeline, scheduler = kinds[kind]
-    return pipeline(unet=load_unet(folder, averaged=averaged), scheduler=scheduler.from_pretrained(folder))
+    parts = {"unet": load_unet(folder, averaged=averaged), "scheduler": scheduler.from_pretrained(folder)}
+    autoencoder = Path(folder) / "vqvae"
+    if not autoencoder.is_dir():
+        return pipeline(**parts)
+    config = json.loads((autoencoder / "config.json").read_text())
+    if config.get("shift_factor"):
+        raise ValueError(f"{autoencoder} shifts its latents, which LDMPipeline does not undo: sample with tribute-sample")
+    parts["vqvae"] = getattr(diffusers, config["_class_name"]).from_pretrained(autoencoder)
+    return diffusers.LDMPipeline(**parts)
 
 
 def _resize(unet, state):

@@ -6,7 +6,7 @@
 //! | `diffusion_pytorch_model.safetensors` | the trained weights |
 //! | `ema.safetensors` | the averaged weights, same names |
 //! | `optimizer.safetensors` | `exp_avg.{name}`, `exp_avg_sq.{name}`, `step`; 8-bit states are U8 codes with `exp_avg_absmax.{name}`, `exp_avg_sq_absmax.{name}` |
-//! | `model_index.json`, `scheduler_config.json` | what makes the folder a [pipeline](crate::pipeline) of diffusers |
+//! | `model_index.json`, `scheduler_config.json`, `vqvae/` | what makes the folder a [pipeline](crate::pipeline) of diffusers |
 //! | `diffusion_pytorch_model.safetensors.index.ema.json` | what makes the averaged weights diffusers' variant `ema` |
 //! | `state.json` | [`CheckpointState`] |
 //!
@@ -31,13 +31,13 @@ use super::trainer::Trainer;
 use crate::DiffusionError;
 use crate::atomic_file::{
     create_marked_folder, put_folder_in_place, remove_if_abandoned, sync_folder_of, temporary_beside,
-    write_synced,
+    write_inside, write_synced,
 };
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
 use crate::optim::Optimizer;
 use crate::parameters::{state_dict_of, with_state_dict};
-use crate::pipeline;
+use crate::pipeline::{self, Companions};
 use crate::schedule::NoiseSchedule;
 use crate::state_dict::{StateDict, hex};
 use crate::weight_files::ShardIndex;
@@ -258,14 +258,10 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         let mut files = BTreeMap::new();
 
         let mut write = |name: &str, bytes: &[u8]| {
-            let path = dir.join(name);
             files.insert(name.to_owned(), hex(&Sha256::digest(bytes)));
-            write_synced(&path, bytes).map(drop).map_err(DiffusionError::io("write", &path))
+            write_inside(dir, name, bytes).map_err(DiffusionError::io("write", &dir.join(name)))
         };
         for (name, bytes) in extra {
-            if let Some(folder) = dir.join(name).parent() {
-                fs::create_dir_all(folder).map_err(DiffusionError::io("create", folder))?;
-            }
             write(name, bytes)?;
         }
         let config = self.task.config_json(self.model())?;
@@ -274,7 +270,10 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         let averaged = self.ema.state_dict()?;
         write(EMA, &averaged.to_safetensors()?)?;
         let forward = self.task.forward_process();
-        let pipeline = forward.map_or_else(Vec::new, |forward| pipeline::files(&config, forward));
+        let companions =
+            forward.map(|forward| Companions { forward, autoencoder: self.autoencoder.as_ref() });
+        let pipeline = companions.map(|companions| pipeline::files(&config, companions)).transpose()?;
+        let pipeline = pipeline.unwrap_or_default();
         if !pipeline.is_empty() {
             write(EMA_INDEX, &pretty(&ShardIndex::of_one_file(&averaged, EMA))?)?;
         }

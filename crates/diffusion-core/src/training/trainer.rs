@@ -15,6 +15,7 @@ use super::loss_scaler::LossScaler;
 use super::observer::{Observer, StepReport};
 use super::task::{NoisePrediction, TrainingTask};
 use crate::DiffusionError;
+use crate::autoencoder::Autoencoder;
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
 use crate::nn::with_precision;
@@ -53,6 +54,8 @@ pub struct Trainer<M, T = NoisePrediction> {
     pub(super) elapsed_seconds: f64,
     /// In half precision only.
     pub(super) loss_scaler: Option<LossScaler>,
+    /// The autoencoder on whose latents the model is trained, which checkpoints hold, too.
+    pub(super) autoencoder: Option<Autoencoder>,
     exchange: Option<Box<dyn GradientExchange>>,
     /// Whether this rank's observer asked to stop; all ranks stop after the step that tells them.
     wants_to_stop: bool,
@@ -118,6 +121,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
             step: 0,
             elapsed_seconds: 0.0,
             loss_scaler,
+            autoencoder: None,
             exchange: None,
             wants_to_stop: false,
             ranks_stop: false,
@@ -150,6 +154,13 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     #[must_use]
     pub fn with_identity(mut self, identity: BTreeMap<String, String>) -> Self {
         self.identity = identity;
+        self
+    }
+
+    /// Puts the autoencoder on whose latents the model is trained into checkpoints, which are then pipelines of latents.
+    #[must_use]
+    pub fn with_autoencoder(mut self, autoencoder: Option<Autoencoder>) -> Self {
+        self.autoencoder = autoencoder;
         self
     }
 

@@ -7,17 +7,23 @@
 //! | `scheduler/scheduler_config.json` | forward process and sampler; beside `model_index.json` where there is no folder |
 //! | `vqvae/` or `vae/` | the autoencoder of a pipeline that works on latents |
 //!
-//! Model folders written by this crate are such pipelines, with all files in one place: `DDPMPipeline.from_pretrained` and
-//! `DDIMPipeline.from_pretrained` load them.
+//! Model folders written by this crate are such pipelines, with the files of network and scheduler in one place:
+//! `DDPMPipeline.from_pretrained` and `DDIMPipeline.from_pretrained` load those of pixels, `LDMPipeline.from_pretrained` those of
+//! latents.
+
+mod files;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub use self::files::Companions;
+pub(crate) use self::files::{AUTOENCODER_FILES, AUTOENCODER_FOLDER, files};
+use crate::model_folder::CONFIG_FILE;
 use crate::schedule::BetaSchedule;
-use crate::unet::DIFFUSERS_VERSION;
-use crate::{DiffusionError, NoiseScheduleConfig, UNet2DConfig};
+use crate::training::verify_files;
+use crate::{DiffusionError, NoiseScheduleConfig};
 
 /// Name of the file that lists a pipeline's parts.
 pub const INDEX_FILE: &str = "model_index.json";
@@ -78,22 +84,30 @@ impl Pipeline {
 /// Where the network of a model or pipeline folder is.
 ///
 /// # Errors
-/// As [`Pipeline::open`]; a pipeline that works on latents.
+/// As [`Pipeline::open`].
 pub(crate) fn unet_folder(dir: &Path) -> Result<PathBuf, DiffusionError> {
-    if dir.join(crate::model_folder::CONFIG_FILE).is_file() {
+    if dir.join(CONFIG_FILE).is_file() {
         return Ok(dir.to_owned());
     }
-    match Pipeline::open(dir)? {
-        None => Ok(dir.to_owned()),
-        Some(Pipeline { unet, autoencoder: None, .. }) => Ok(unet),
-        Some(Pipeline { unet, autoencoder: Some(_), .. }) => Err(DiffusionError::BadPipeline {
-            path: dir.join(INDEX_FILE),
-            reason: format!(
-                "its network works on latents, so images need its autoencoder, too; the network alone is in {}",
-                unet.display()
-            ),
-        }),
+    Ok(Pipeline::open(dir)?.map_or_else(|| dir.to_owned(), |pipeline| pipeline.unet))
+}
+
+/// The folder of the autoencoder on whose latents the network in a model or pipeline folder works; `None` if it names none, as
+/// where it works on pixels.
+///
+/// # Errors
+/// As [`Pipeline::open`]; an autoencoder in a checkpoint that is not the one that was written.
+pub fn autoencoder(dir: &Path) -> Result<Option<PathBuf>, DiffusionError> {
+    let own = dir.join(AUTOENCODER_FOLDER);
+    let found = match Pipeline::open(dir)? {
+        Some(pipeline) => pipeline.autoencoder,
+        // A pruned network is no pipeline, but keeps its autoencoder.
+        None => own.join(CONFIG_FILE).is_file().then(|| own.clone()),
+    };
+    if found.as_ref() == Some(&own) {
+        verify_files(dir, &AUTOENCODER_FILES)?;
     }
+    Ok(found)
 }
 
 /// The forward process that a model or pipeline folder names; `None` if it names none.
@@ -107,52 +121,9 @@ pub fn forward_process(dir: &Path) -> Result<Option<NoiseScheduleConfig>, Diffus
     }
     let forward = read_forward_process(&file)?;
     if file.parent() == Some(dir) {
-        crate::training::verify_files(dir, &[SCHEDULER_FILE])?;
+        verify_files(dir, &[SCHEDULER_FILE])?;
     }
     Ok(Some(forward))
-}
-
-/// The files that make a model folder a pipeline, by name. None for a network that is no `UNet2DModel`; for a pruned one,
-/// which no class of diffusers can build, the forward process alone.
-///
-/// `config` is the network's `config.json`.
-pub(crate) fn files(config: &Value, forward: &NoiseScheduleConfig) -> Vec<(&'static str, Vec<u8>)> {
-    let Some(Ok(network)) = config.as_object().map(|keys| UNet2DConfig::try_from(keys.clone())) else {
-        return Vec::new();
-    };
-    let index = json!({
-        "_class_name": "DDPMPipeline",
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"],
-    });
-    let scheduler = json!({
-        "_class_name": "DDPMScheduler",
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "num_train_timesteps": forward.num_train_timesteps,
-        "beta_start": forward.beta_start,
-        "beta_end": forward.beta_end,
-        "beta_schedule": match forward.beta_schedule {
-            BetaSchedule::Linear => "linear",
-            BetaSchedule::ScaledLinear => "scaled_linear",
-            BetaSchedule::Cosine => "squaredcos_cap_v2",
-        },
-        "trained_betas": null,
-        "prediction_type": "epsilon",
-        "clip_sample": true,
-        "clip_sample_range": 1.0,
-        "variance_type": "fixed_small",
-        "timestep_spacing": "leading",
-        "steps_offset": 0,
-        "thresholding": false,
-        "rescale_betas_zero_snr": false,
-    });
-    let text = |value: &Value| format!("{value:#}\n").into_bytes();
-    let mut files = vec![(SCHEDULER_FILE, text(&scheduler))];
-    if network.pruned_channels.is_empty() {
-        files.push((INDEX_FILE, text(&index)));
-    }
-    files
 }
 
 /// A part's folder, or the pipeline's own if it has none.
@@ -231,6 +202,8 @@ fn read_forward_process(path: &Path) -> Result<NoiseScheduleConfig, DiffusionErr
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
@@ -282,34 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn what_a_written_folder_says_reads_back() {
-        for beta_schedule in [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine] {
-            let forward = NoiseScheduleConfig {
-                num_train_timesteps: 400,
-                beta_schedule,
-                beta_start: 0.0015,
-                beta_end: 0.0195,
-            };
-            let config = serde_json::to_value(UNet2DConfig::small(8, &[8])).unwrap();
-            let written = folder(&[]);
-            for (name, bytes) in files(&config, &forward) {
-                fs::write(written.path().join(name), bytes).unwrap();
-            }
-            assert_eq!(Pipeline::open(written.path()).unwrap().unwrap().forward, forward);
-        }
-        let names =
-            |config| files(&config, &NoiseScheduleConfig::default()).iter().map(|f| f.0).collect::<Vec<_>>();
-        let mut config = serde_json::to_value(UNet2DConfig::small(8, &[8])).unwrap();
-        config["lora"] = json!({ "rank": 4 });
-        assert!(names(config.clone()).is_empty());
-        config.as_object_mut().unwrap().remove("lora");
-        config["pruned_channels"] =
-            json!({ "down_blocks.0.resnets.0.conv1": 4, "down_blocks.0.resnets.0.time_emb_proj": 4 });
-        assert_eq!(names(config), [SCHEDULER_FILE]);
-        assert!(names(json!({ "_class_name": "VQModel" })).is_empty());
-    }
-
-    #[test]
     fn other_pipelines_are_refused_by_the_part_that_is_unknown() {
         let linear = json!({ "_class_name": "DDPMScheduler" });
         let refused = |more: Value, scheduler: Value| {
@@ -344,7 +289,9 @@ mod tests {
         ]);
         let pipeline = Pipeline::open(latent.path()).unwrap().unwrap();
         assert_eq!(pipeline.autoencoder, Some(latent.path().join("vqvae")));
-        let message = unet_folder(latent.path()).unwrap_err().to_string();
-        assert!(message.contains("works on latents"), "{message}");
+        assert_eq!(unet_folder(latent.path()).unwrap(), latent.path().join("unet"));
+        let pruned = folder(&[("config.json", json!({})), ("vqvae/config.json", json!({}))]);
+        assert_eq!(autoencoder(pruned.path()).unwrap(), Some(pruned.path().join("vqvae")));
+        assert_eq!(autoencoder(&latent.path().join("unet")).unwrap(), None);
     }
 }
