@@ -107,7 +107,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let images =
         arguments.who.coalition(&context)?.unwrap_or_else(|| Coalition::full(context.contributors()));
-    let start = load.map(|folder| load_model(&context, folder)).transpose()?;
+    // What the study's own full model starts from; models of coalitions are trained from scratch, as the study trains them.
+    let own = context.config.train.load.as_deref().filter(|_| !fine_tunes && images.is_full());
+    if let (Some(_), Some(own)) = (load, own) {
+        return Err(usage(format!(
+            "the study starts from {} (train.load): leave --load out, or take that key out of the study",
+            own.display()
+        )));
+    }
+    let start = load.or(own).map(|folder| load_model(&context, folder)).transpose()?;
     let (trained, method) = match (arguments.method, &start) {
         (TrainMethod::Retrain, start) => {
             let connect = || arguments.connect();
@@ -136,7 +144,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut told = json!({
         "model": arguments.out,
         "hash": trained.hash,
-        "steps": if fine_tunes { context.config.fine_tune.steps } else { context.config.train.steps },
+        "steps": match (fine_tunes, &start) {
+            (true, _) => context.config.fine_tune.steps,
+            (false, Some(_)) => context.config.train.steps,
+            (false, None) => context.config.train.retrain_steps(),
+        },
         "parameters": trained.model.parameter_count(),
         "coalition": images,
         "seconds": trained.seconds,
@@ -146,7 +158,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if let Some(name) = &arguments.exp_name {
             further.push(("exp_name", json!(name)));
         }
-        if let (TrainMethod::Retrain, Some(start)) = (arguments.method, &start) {
+        if let (TrainMethod::Retrain, Some(start), Some(_)) = (arguments.method, &start, load) {
             further.push(("load", json!(model_hash(start.config(), &start.state_dict()?))));
         }
         let what = Recordable {

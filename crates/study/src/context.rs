@@ -17,14 +17,16 @@ use unlearn::{Method, MethodOn, UnlearnError};
 
 use crate::config::StudyConfig;
 use crate::error::StudyError;
+use crate::fitting::{require_same_autoencoder, require_same_forward_process};
 use crate::latent::{DiffusedLatents, LatentSpace};
 use crate::layout::StudyDir;
+use crate::loaded::LoadedModel;
 use crate::local::local_study_behaviors;
 use crate::measuring::{Measuring, prepare_measurer};
 use crate::models::TrainedModel;
 use crate::progress::{Progress, Task, Unit};
 use crate::proxy::Proxy;
-use crate::runs::RunSettings;
+use crate::runs::{Recipe, Run, RunSettings};
 
 /// A study whose file is valid and whose images are open. Clones share images and measures.
 #[derive(Clone)]
@@ -46,6 +48,8 @@ pub struct Context {
     /// Hash of images, contributors, key and resolution; in latent space also of the autoencoder and its use.
     pub data_hash: String,
     latent: Option<Arc<LatentSpace>>,
+    /// What the full model starts from, if not from fresh weights.
+    loaded: Option<Arc<LoadedModel>>,
     measuring: Arc<Measuring>,
     /// The network that stands for the models of coalitions, once it is made.
     proxy: Arc<OnceLock<Proxy>>,
@@ -80,12 +84,19 @@ impl Context {
         let latent = config.latent.as_ref();
         let latent =
             latent.map(|latent| LatentSpace::open(latent, config.seed, resolution, &device)).transpose()?;
-        let unet = match &latent {
-            None => config.model.unet(resolution)?,
-            Some(latent) => {
-                let [channels, side, _] = latent.shape()?;
-                config.model.unet_of(channels, side)?
+        let shape = latent.as_ref().map_or(Ok([3, resolution, resolution]), LatentSpace::shape)?;
+        let loaded = match &config.train.load {
+            None => None,
+            Some(path) => {
+                require_same_forward_process(&config, &schedule, path)?;
+                let used = latent.as_ref().map(LatentSpace::autoencoder);
+                require_same_autoencoder(&config, used, &device, path)?;
+                Some(Arc::new(LoadedModel::read(path, &config, shape, &device)?))
             }
+        };
+        let unet = match &loaded {
+            Some(loaded) => loaded.model.config().clone(),
+            None => config.model.unet_of(shape[0], shape[1])?,
         };
         let mut dataset = config.data.open()?;
         // Broken files fail now, not in the middle of a training.
@@ -110,6 +121,7 @@ impl Context {
             device_name,
             data_hash,
             latent,
+            loaded,
             measuring,
             proxy,
         })
@@ -174,6 +186,7 @@ impl Context {
             config: &self.config,
             unet: &self.unet,
             data_hash: &self.data_hash,
+            loaded: self.loaded_hash().map(String::as_str),
             extractors: self.measuring.extractors(),
             reference: self.measuring.reference_hash(),
         }
@@ -188,6 +201,33 @@ impl Context {
     /// The autoencoder on whose latents the study's models work, with the study's scaling factor; `None` where they are of pixels.
     pub fn autoencoder(&self) -> Option<&Autoencoder> {
         self.latent.as_ref().map(|latent| latent.autoencoder())
+    }
+
+    /// The model that the full model starts from, if the study loads one.
+    pub(crate) fn loaded(&self) -> Option<&LoadedModel> {
+        self.loaded.as_deref()
+    }
+
+    /// Hash of configuration and weights of the model that the full model starts from, if the study loads one.
+    pub fn loaded_hash(&self) -> Option<&String> {
+        self.loaded.as_ref().map(|loaded| &loaded.hash)
+    }
+
+    /// The run of the full model.
+    pub fn full_run(&self) -> Run {
+        let everybody = Coalition::full(self.contributors());
+        match &self.loaded {
+            None => Run::retrained(everybody, 0),
+            Some(loaded) => {
+                let recipe = Recipe::Loaded { hash: loaded.hash.clone() };
+                Run { coalition: everybody, recipe }
+            }
+        }
+    }
+
+    /// The run that retrains on everybody, where that does not make the full model: retrained models are compared with it.
+    pub(crate) fn everybody_retrained(&self) -> Option<Run> {
+        self.loaded.as_ref().map(|_| Run::retrained(Coalition::full(self.contributors()), 0))
     }
 
     /// What the folders of the study's models hold beside the network.

@@ -268,6 +268,47 @@ pub enum StudyError {
         /// The study's.
         study: Box<NoiseScheduleConfig>,
     },
+    /// The model of `train.load` cannot be read.
+    #[error(
+        "the model of `train.load`, {path}, cannot be read: {source}; give a model folder of Tribute, or what diffusers' \
+         `save_pretrained` writes for an unconditional pipeline or its UNet2DModel"
+    )]
+    Loaded {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<DiffusionError>,
+    },
+    /// The model of `train.load` has another architecture than `[model]`.
+    #[error(
+        "the network of `train.load`, {path}, has {key} = {loaded}, and the study's [model] says {study}: leave [model] out, which \
+         takes the loaded network as it is, or load another model"
+    )]
+    OtherNetwork {
+        /// The folder.
+        path: PathBuf,
+        /// The first key of `config.json` that differs.
+        key: String,
+        /// Its value in the folder, as JSON.
+        loaded: String,
+        /// Its value by the study, as JSON.
+        study: String,
+    },
+    /// The model of `train.load` is of images or latents of another size than the study's.
+    #[error(
+        "the network of `train.load`, {path}, is of {loaded} numbers (channels x height x width), and the study's {what} have \
+         {study}: set `data.resolution` to what the model was trained with, or load another model"
+    )]
+    OtherSize {
+        /// The folder.
+        path: PathBuf,
+        /// Its shape.
+        loaded: String,
+        /// Images or latents.
+        what: &'static str,
+        /// Their shape.
+        study: String,
+    },
     /// A model works on latents of another autoencoder than the study's, or on latents scaled by another factor.
     #[error(
         "{path} works on latents of {autoencoder}, times {:?}, and the study on those of {study}, times {:?}: they are not the \
@@ -416,6 +457,9 @@ impl StudyError {
                 | Self::Model { .. }
                 | Self::OtherForwardProcess { .. }
                 | Self::OtherAutoencoder { .. }
+                | Self::Loaded { .. }
+                | Self::OtherNetwork { .. }
+                | Self::OtherSize { .. }
                 | Self::NoLatentSpace { .. }
                 | Self::Autoencoder { .. }
                 | Self::CommandSettings { .. }

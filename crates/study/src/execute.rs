@@ -10,12 +10,12 @@ use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer, TrainingTask};
 use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use ledger::{Record, RunKey, Value};
-use removal::Coalition;
 use unlearn::Method;
 
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
+use crate::models::full_model;
 use crate::progress::{Progress, Task, Unit};
 use crate::runs::{Recipe, Run};
 use crate::samples::write_sheet;
@@ -83,21 +83,17 @@ pub(crate) fn train_to<M: Module, T: TrainingTask<M>>(
     }
 }
 
-/// Makes the model of a run (averaged weights), with the seconds its training took. A training that was stopped, or takes
+/// Makes the model of a run (averaged weights) by `method`, with the seconds its training took. A training that was stopped, or takes
 /// long, has its checkpoint in the folder `unfinished`.
 fn make_model(
     context: &Context,
     run: &Run,
+    method: Method,
     parent: Option<&UNet2DModel>,
     unfinished: &Path,
     label: &str,
     progress: &dyn Progress,
 ) -> Result<(UNet2DModel, f64), StudyError> {
-    let method = match run.recipe {
-        Recipe::Null => return Ok((context.fresh_model(0)?, 0.0)),
-        Recipe::Retrain { .. } => Method::Retrain,
-        Recipe::Unlearn { .. } => context.config.unlearn.method,
-    };
     let wanted = Wanted {
         method,
         coalition: &run.coalition,
@@ -145,14 +141,22 @@ pub fn execute(
         return Ok(record);
     }
     let unfinished = dir.unfinished(&key.id()?);
-    let (model, train_seconds) = make_model(context, run, parent, &unfinished, label, progress)?;
+    let make = |method| make_model(context, run, method, parent, &unfinished, label, progress);
+    let (model, train_seconds) = match run.recipe {
+        Recipe::Null => (context.fresh_model(0)?, 0.0),
+        Recipe::Loaded { .. } => {
+            let full = full_model(context, dir, progress)?;
+            (full.model, full.seconds)
+        }
+        Recipe::Retrain { .. } => make(Method::Retrain)?,
+        Recipe::Unlearn { .. } => make(context.config.unlearn.method)?,
+    };
     measure_model(context, dir, key, &model, run.repetition(), train_seconds, label, progress)
 }
 
 /// The full model that the study has trained, for local behaviours.
 fn trained_full_model(context: &Context, dir: &StudyDir) -> Result<UNet2DModel, StudyError> {
-    let run = Run::retrained(Coalition::full(context.contributors()), 0);
-    load_model(context, &dir.model(&run.id(&context.run_settings())?))
+    load_model(context, &dir.model(&context.full_run().id(&context.run_settings())?))
 }
 
 /// Samples from a finished model, measures, and gives the record under `key`.

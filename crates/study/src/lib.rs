@@ -16,9 +16,11 @@ mod driver;
 mod enough;
 mod error;
 mod execute;
+mod fitting;
 mod group_unlearning;
 mod latent;
 mod layout;
+mod loaded;
 mod local;
 mod matching;
 mod measuring;
@@ -52,6 +54,7 @@ pub use context::Context;
 pub use driver::Workers;
 pub use enough::{Stopped, stopped_draws};
 pub use error::StudyError;
+pub use fitting::require_fitting;
 pub use layout::StudyDir;
 pub use matching::{
     SettingDifference, differences_from_study, planned_runs, run_settings, setting_differences,
@@ -66,7 +69,7 @@ pub use pruning::{
 pub use records::read_records;
 pub use reporting::{Share, Summary};
 pub use samples::{read_samples, write_samples};
-pub use stages::{Recordable, load_model, load_trained_model, record_model, require_fitting, training_draw};
+pub use stages::{Recordable, load_model, load_trained_model, record_model, training_draw};
 pub use status::{FailedRun, PartStatus, StudyStatus, study_status};
 pub use study::{RunOptions, Truth, run_study};
 pub use work::{Slice, Stage, WorkList, WorkStage, is_planned, list_of, work, write_work_list};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::config::StudyConfig;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
-use crate::runs::{Recipe, Run, RunSettings};
+use crate::runs::{LOADED, Recipe, Run, RunSettings};
 use crate::status::read_plan;
 
 /// A setting that differs between two runs.
@@ -71,9 +71,12 @@ pub fn differences_from_study(
     let extractors: Vec<(String, String)> =
         extractors.and_then(|list| serde_json::from_value(list.clone()).ok()).unwrap_or_default();
     let reference = text(key.settings.get("measure").and_then(|measure| measure.get("reference")));
+    let local = key.settings.get("measure").and_then(|measure| measure.get("local"));
+    let loaded = local.and_then(|local| local.get("loaded")).and_then(Value::as_str).map(str::to_owned);
     let unet = key.settings.get("model").and_then(|model| serde_json::from_value(model.clone()).ok());
     let recipe = match key.method.as_str() {
         "null" => Recipe::Null,
+        LOADED => Recipe::Loaded { hash: key.parent.clone().unwrap_or_default() },
         "retrain" => Recipe::Retrain { seed: key.seeds.get("repetition").copied().unwrap_or(0) },
         _ => Recipe::Unlearn { parent: key.parent.clone().unwrap_or_default() },
     };
@@ -81,6 +84,7 @@ pub fn differences_from_study(
         config,
         unet: &unet.unwrap_or_default(),
         data_hash: &data_hash,
+        loaded: loaded.as_deref(),
         extractors: &extractors,
         reference: config.measures.reference.is_some().then_some(reference.as_str()),
     };

@@ -16,7 +16,7 @@ use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::progress::Progress;
 use crate::pruning::prune_weights;
-use crate::runs::{Run, pruned_key};
+use crate::runs::pruned_key;
 use crate::samples::write_sheet;
 use crate::training_log::{Metrics, log_folder};
 use crate::unlearning::{Goal, Saves, Wanted, advance, coalition_model};
@@ -41,7 +41,8 @@ impl TrainedModel {
     }
 }
 
-/// The model trained on everybody's images: loaded if finished, else trained, from its newest checkpoint if there is one.
+/// The model trained on everybody's images, from fresh weights or those of `train.load`: read if finished, else trained, from its
+/// newest checkpoint if there is one.
 ///
 /// # Errors
 /// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); those of training and of files.
@@ -50,8 +51,7 @@ pub fn full_model(
     dir: &StudyDir,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
-    let run = Run::retrained(Coalition::full(context.contributors()), 0);
-    let folder = dir.model(&run.id(&context.run_settings())?);
+    let folder = dir.model(&context.full_run().id(&context.run_settings())?);
     train_full_model(context, &folder, progress)
 }
 
@@ -65,14 +65,15 @@ pub fn train_full_model(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let everybody = Coalition::full(context.contributors());
-    train_from(context, &everybody, None, folder, None, progress)
+    let start = context.loaded().map(|loaded| &loaded.model);
+    train_from(context, &everybody, start, folder, None, progress)
 }
 
 /// Starts or meets the other ranks of a data-parallel training.
 pub type Connect<'a> = &'a dyn Fn() -> Result<Box<dyn GradientExchange>, DiffusionError>;
 
-/// Trains on a coalition's images by the study's `[train]`, from fresh weights or those of `start`, and leaves what
-/// `[train.log]` says beside the model.
+/// Trains on a coalition's images by the study's `[train]`, from fresh weights for as many steps as retrained models have, or from
+/// those of `start`, and leaves what `[train.log]` says beside the model.
 ///
 /// With `connect`, this process is one rank of a data-parallel training: it is called once the trainer is where the folder's
 /// checkpoint is, if there are steps to do. Only the first rank writes files.
@@ -107,18 +108,19 @@ pub fn train_from(
     )?
     .with_identity(identity)
     .with_autoencoder(context.autoencoder().cloned());
+    let steps = if start.is_some() { config.steps } else { config.retrain_steps() };
     let begun = checkpoint_exists(folder);
     if begun {
         trainer = trainer.restore(folder)?;
     }
     let mut first_rank = true;
-    if let Some(connect) = connect.filter(|_| trainer.step() < config.steps) {
+    if let Some(connect) = connect.filter(|_| trainer.step() < steps) {
         let exchange = connect()?;
         first_rank = exchange.rank() == 0;
         trainer = trainer.with_exchange(exchange)?;
     }
     let label = "train the full model";
-    let into = Into { folder, steps: config.steps, images, repetition: 0, label, begun, first_rank };
+    let into = Into { folder, steps, images, repetition: 0, label, begun, first_rank };
     TrainedModel::of(&train_into(context, trainer, &into, progress)?)
 }
 

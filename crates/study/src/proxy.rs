@@ -47,7 +47,7 @@ pub(crate) struct ProxySettings<'a> {
 impl<'a> ProxySettings<'a> {
     /// Those of a study.
     pub fn of(config: &'a StudyConfig) -> Self {
-        let steps = config.unlearn.conditional_steps.unwrap_or(config.train.steps);
+        let steps = config.unlearn.conditional_steps.unwrap_or(config.train.retrain_steps());
         Self { steps, optimization: config.unlearn_optimization() }
     }
 

@@ -17,11 +17,19 @@ use crate::proxy::ProxySettings;
 /// Raised when a change of the program changes what a run computes.
 const RUN_FORMAT: u32 = 1;
 
+/// The method of the record of a loaded full model.
+pub(crate) const LOADED: &str = "loaded";
+
 /// How the model of a run is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipe {
     /// The freshly initialised network: the model of nobody.
     Null,
+    /// Loaded, and trained on everybody's images: the full model of a study with `train.load`.
+    Loaded {
+        /// Hash of the loaded weights and configuration.
+        hash: String,
+    },
     /// Trained from scratch on a coalition.
     Retrain {
         /// Which independent repetition: initial weights, data order, noise and samples all differ between seeds.
@@ -52,6 +60,8 @@ pub struct RunSettings<'a> {
     pub unet: &'a UNet2DConfig,
     /// Hash of images, contributors, key and resolution.
     pub data_hash: &'a str,
+    /// Hash of the model that the full model starts from, if the study loads one.
+    pub loaded: Option<&'a str>,
     /// Hash of the weights of each feature extractor in use, by name.
     pub extractors: &'a [(String, String)],
     /// Hash of the reference images, where they are not the training images.
@@ -98,6 +108,8 @@ struct MeasureSettings<'a> {
 struct LocalSettings<'a> {
     training: TrainingSettings<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    loaded: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
 }
 
@@ -123,7 +135,7 @@ impl Run {
     /// The seed that tells independent repetitions of one coalition apart.
     pub fn repetition(&self) -> u64 {
         match self.recipe {
-            Recipe::Null | Recipe::Unlearn { .. } => 0,
+            Recipe::Null | Recipe::Loaded { .. } | Recipe::Unlearn { .. } => 0,
             Recipe::Retrain { seed } => seed,
         }
     }
@@ -136,6 +148,7 @@ impl Run {
         let config = settings.config;
         let method = match &self.recipe {
             Recipe::Null => "null".to_owned(),
+            Recipe::Loaded { .. } => LOADED.to_owned(),
             Recipe::Retrain { .. } => Method::Retrain.to_string(),
             Recipe::Unlearn { .. } => config.unlearn.method_on().to_string(),
         };
@@ -156,13 +169,16 @@ impl Run {
         if let Some(seed) = config.train.seed.filter(|_| self.recipe != Recipe::Null) {
             key = key.seed("training", seed);
         }
+        let training = |steps| TrainingSettings { steps, optimization: &config.train.optimization };
         match &self.recipe {
             Recipe::Null => key = key.setting("model", settings.unet)?,
+            Recipe::Loaded { hash } => {
+                key = key.parent(hash).setting("training", &training(config.train.steps))?;
+            }
             Recipe::Retrain { .. } => {
-                key = key.setting("model", settings.unet)?.setting(
-                    "training",
-                    &TrainingSettings { steps: config.train.steps, optimization: &config.train.optimization },
-                )?;
+                key = key
+                    .setting("model", settings.unet)?
+                    .setting("training", &training(config.train.retrain_steps()))?;
             }
             Recipe::Unlearn { parent } => key = unlearning_settings(config, key.parent(parent))?,
         }
@@ -202,6 +218,7 @@ pub(crate) fn measuring_settings(settings: &RunSettings<'_>, key: RunKey) -> Res
                 steps: config.train.steps,
                 optimization: &config.train.optimization,
             },
+            loaded: settings.loaded,
             seed: config.train.seed,
         }),
     };
@@ -213,7 +230,13 @@ fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, Stud
     let (unlearn, optimization) = (&config.unlearn, config.unlearn_optimization());
     let training = TrainingSettings { steps: unlearn.steps, optimization };
     Ok(match unlearn.method {
-        Method::Retrain | Method::PruneFineTune | Method::Gd => key.setting("training", &training)?,
+        Method::Retrain | Method::PruneFineTune | Method::Gd => {
+            let key = key.setting("training", &training)?;
+            match config.train.retrain_steps.filter(|_| unlearn.method == Method::Retrain) {
+                Some(steps) => key.setting("retrain_steps", &steps)?,
+                None => key,
+            }
+        }
         Method::Lora => key.setting("training", &training)?.setting("lora", &unlearn.lora())?,
         // Its number of steps follows from the coalition.
         Method::Ga => {
@@ -267,8 +290,14 @@ mod tests {
         }
         let config = StudyConfig::layered(Some(DatasetPreset::Mnist), None, &all).unwrap();
         let unet = config.model.unet(32).unwrap();
-        let settings =
-            RunSettings { config: &config, unet: &unet, data_hash: "data", extractors: &[], reference: None };
+        let settings = RunSettings {
+            config: &config,
+            unet: &unet,
+            data_hash: "data",
+            loaded: None,
+            extractors: &[],
+            reference: None,
+        };
         let coalition = Coalition::from_members(4, [0, 2]).unwrap();
         Run::unlearned(coalition, "parent").key(&settings).unwrap()
     }

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use diffusion_core::UNet2DModel;
-use diffusion_core::autoencoder::folder;
 use diffusion_core::model_folder::{self, model_hash};
-use diffusion_core::pipeline::{autoencoder, forward_process};
 use diffusion_core::samplers::SampledImages;
 use ledger::Record;
 use removal::{Coalition, RemovalDistribution};
@@ -16,6 +14,7 @@ use unlearn::{Method, UnlearnError};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::measured_record;
+use crate::fitting::require_fitting;
 use crate::local::local_behaviors;
 use crate::plan::{Sequence, TRAINING_DRAWS};
 use crate::progress::Progress;
@@ -39,45 +38,6 @@ pub fn load_trained_model(context: &Context, folder: &Path) -> Result<UNet2DMode
     require_fitting(context, folder)?;
     let (config, weights) = model_folder::read(folder)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
-}
-
-/// A network sees noise levels as its forward process numbers them, and latents as its autoencoder makes them: with others, its
-/// samples would be wrong without a word. A folder that does not say its forward process or its autoencoder is taken to fit.
-///
-/// # Errors
-/// [`StudyError::OtherForwardProcess`], [`StudyError::OtherAutoencoder`], [`StudyError::NoLatentSpace`]; a scheduler that is not
-/// supported, an autoencoder that cannot be read.
-pub fn require_fitting(context: &Context, folder: &Path) -> Result<(), StudyError> {
-    require_same_autoencoder(context, folder)?;
-    let study = &context.config.diffusion;
-    match forward_process(folder)? {
-        Some(forward) if forward.build()?.betas() != context.schedule.betas() => {
-            Err(StudyError::OtherForwardProcess {
-                path: folder.to_owned(),
-                model: Box::new(forward),
-                study: Box::new(study.clone()),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn require_same_autoencoder(context: &Context, path: &Path) -> Result<(), StudyError> {
-    let Some(own) = autoencoder(path)? else { return Ok(()) };
-    let (Some(latent), Some(used)) = (&context.config.latent, context.autoencoder()) else {
-        return Err(StudyError::NoLatentSpace { path: path.to_owned(), autoencoder: own });
-    };
-    let brought = folder::read(&own, &context.device)?;
-    if folder::hash(&brought)? == folder::hash(used)? {
-        return Ok(());
-    }
-    let factors = [brought.config().scaling_factor, used.config().scaling_factor];
-    Err(StudyError::OtherAutoencoder {
-        path: path.to_owned(),
-        autoencoder: own,
-        study: latent.model.clone(),
-        factors,
-    })
 }
 
 /// Draw `k` of a distribution; of the study's own, as the study itself draws it.
@@ -149,7 +109,11 @@ pub fn record_model(
         None => Err(StudyError::from(UnlearnError::NoParent { method: what.method.to_string() })),
     };
     let (settings, n) = (context.run_settings(), context.contributors());
+    let loaded = context.loaded_hash();
+    let is_loaded =
+        what.coalition.is_full() && loaded.is_some() && what.parent.is_some() && loaded == Some(&parent()?);
     let mut key = match what.method {
+        Method::Retrain if is_loaded => context.full_run().key(&settings)?,
         Method::Retrain => Run::retrained(what.coalition.clone(), what.repetition).key(&settings)?,
         Method::PruneFineTune => measuring_settings(&settings, pruned_key(&parent()?, &settings, n)?)?,
         _ => {

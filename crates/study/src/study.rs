@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use diffusion_core::write_atomically;
-use removal::Coalition;
 use report::{render_html, render_json};
 use unlearn::ParentModel;
 
@@ -134,7 +133,7 @@ impl<'a> RunningStudy<'a> {
         let Self { context, dir, progress, records, .. } = self;
         let n = context.contributors();
         let full = full_model(context, dir, *progress)?;
-        let full_run = Run::retrained(Coalition::full(n), 0);
+        let full_run = context.full_run();
         record_full_model(context, dir, records, &full_run, &full, *progress)?;
         let pruned = match parent_of(&context.config) {
             Some(ParentModel::Pruned) => Some(pruned_model(context, dir, &full, *progress)?),
@@ -156,7 +155,8 @@ impl<'a> RunningStudy<'a> {
         let (plan, stopped) =
             draw_enough(&mut driver, context, dir, records, &self.plan, &parent, *progress)?;
         let score_runs = plan.score_runs(n, &parent);
-        let test_runs = plan.test_runs(context.config.evaluation.test_seeds);
+        let mut test_runs = plan.test_runs(context.config.evaluation.test_seeds);
+        test_runs.extend(context.everybody_retrained());
         let baseline_runs = plan.baseline_runs();
         driver.run("retrained test coalitions", &test_runs)?;
         driver.run("retraining baseline", &baseline_runs)?;

@@ -170,7 +170,7 @@ fn trainer_of(
         Images::All => Coalition::full(context.contributors()),
     };
     let (steps, training) = match wanted.method {
-        Method::Retrain => (config.train.steps, config.train.optimization.clone()),
+        Method::Retrain => (config.train.retrain_steps(), config.train.optimization.clone()),
         Method::PruneFineTune if !wanted.coalition.is_full() => {
             return Err(UnlearnError::NotEverybody.into());
         }

@@ -58,7 +58,7 @@ impl<'a> Counter<'a> {
         };
         let train = &self.context.split.train;
         Ok(match method {
-            Method::Retrain => steps(config.train.steps, &config.train.optimization),
+            Method::Retrain => steps(config.train.retrain_steps(), &config.train.optimization),
             Method::PruneFineTune => steps(config.fine_tune.steps, config.fine_tune_optimization()),
             // Adapters save the gradients of frozen weights, but the count stays the same: an upper bound.
             Method::Gd | Method::Lora => steps(config.unlearn.steps, config.unlearn_optimization()),

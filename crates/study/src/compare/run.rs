@@ -234,7 +234,7 @@ impl ComparedStudy<'_> {
         pruned: Option<&TrainedModel>,
     ) -> Result<Vec<Ranked>, StudyError> {
         let context = self.context;
-        let run = Run::retrained(Coalition::full(context.contributors()), 0);
+        let run = context.full_run();
         let sheet = self.dir.samples(&run.id(&context.run_settings())?);
         let samples = read_sheet(&sheet, context.config.sample.count, context.config.data.resolution)?;
         let mut ranked = Vec::new();

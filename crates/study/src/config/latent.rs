@@ -65,6 +65,19 @@ fn default_batch() -> usize {
 }
 
 impl LatentConfig {
+    /// The latent space of the autoencoder in a folder, with defaults for all else.
+    pub(super) fn of(model: PathBuf) -> Self {
+        Self {
+            model,
+            precompute: None,
+            folder: default_folder(),
+            scaling_factor: None,
+            posterior: Posterior::default(),
+            tiling: false,
+            batch_size: default_batch(),
+        }
+    }
+
     pub(super) fn resolve(&mut self, base: &Path) {
         // Left out, it stays empty and is told about.
         if !self.model.as_os_str().is_empty() {

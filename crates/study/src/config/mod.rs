@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use behavior::Behavior;
 use cluster::SlurmSettings;
+use diffusion_core::pipeline::{autoencoder, forward_process};
 use diffusion_core::schedule::NoiseScheduleConfig;
 use diffusion_core::training::TrainingConfig;
 use influence::InfluenceConfig;
@@ -67,7 +68,8 @@ pub struct StudyConfig {
     /// The autoencoder that `tribute-train --model vqvae` makes.
     #[serde(default, skip_serializing_if = "VqvaeConfig::is_default")]
     pub vqvae: VqvaeConfig,
-    /// Architecture of the denoising network.
+    /// Architecture of the denoising network; may be left out where `train.load` says it.
+    #[serde(default = "ModelConfig::left_out", skip_serializing_if = "ModelConfig::is_left_out")]
     pub model: ModelConfig,
     /// Forward process.
     #[serde(default)]
@@ -129,8 +131,34 @@ impl StudyConfig {
         let mut config: Self = toml::from_str(text)
             .map_err(|source| StudyError::ParseStudy { path: path.to_owned(), source: Box::new(source) })?;
         config.resolve(base);
+        if config.train.load.is_some() {
+            // It was a table just now.
+            let table = text.parse().unwrap_or_default();
+            config.adopt_loaded(&table)?;
+        }
         config.validate()?;
         Ok(config)
+    }
+
+    /// Takes what the study, whose `table` this is, leaves to the model that it loads: forward process and latent space.
+    ///
+    /// # Errors
+    /// [`StudyError::Loaded`] for a folder that cannot be read.
+    fn adopt_loaded(&mut self, table: &toml::Table) -> Result<(), StudyError> {
+        let Some(load) = self.train.load.clone() else { return Ok(()) };
+        let unreadable = |source| StudyError::Loaded { path: load.clone(), source: Box::new(source) };
+        if !table.contains_key("diffusion")
+            && let Some(forward) = forward_process(&load).map_err(unreadable)?
+        {
+            self.diffusion = forward;
+        }
+        if autoencoder(&load).map_err(unreadable)?.is_some() {
+            let latent = self.latent.get_or_insert_with(|| LatentConfig::of(load.clone()));
+            if latent.model.as_os_str().is_empty() {
+                latent.model = load;
+            }
+        }
+        Ok(())
     }
 
     fn resolve(&mut self, base: &Path) {
@@ -139,6 +167,7 @@ impl StudyConfig {
         if let Some(latent) = &mut self.latent {
             latent.resolve(base);
         }
+        self.train.resolve(base);
         self.measures.resolve(base);
         self.evaluation.resolve(base);
     }
@@ -154,6 +183,7 @@ impl StudyConfig {
             latent.model = absolute(&latent.model);
             latent.folder = absolute(&latent.folder);
         }
+        config.train.load = config.train.load.as_ref().map(absolute);
         config.measures.map_paths(&|path| absolute(&path.to_owned()));
         config.evaluation.truth = config.evaluation.truth.as_ref().map(absolute);
         config
@@ -203,8 +233,15 @@ impl StudyConfig {
         match &self.latent {
             // The size of its latents is in the autoencoder's folder, which `Context::open` reads.
             Some(latent) => latent.validate(&self.sample.sampler)?,
+            None if self.model.is_left_out() => {}
             None => self.model.unet(self.data.resolution).map(drop)?,
         }
+        require(
+            !self.model.is_left_out() || self.train.load.is_some(),
+            "model",
+            "missing",
+            "a section [model] with the network's architecture, or the folder of a model in `train.load`",
+        )?;
         self.vqvae.validate()?;
         let schedule =
             self.diffusion.build().map_err(|source| StudyError::Section { section: "diffusion", source })?;

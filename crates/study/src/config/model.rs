@@ -23,6 +23,9 @@ pub enum ModelPreset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
+    /// Whether the study has no such section, as it may where a loaded model says the architecture.
+    #[serde(skip)]
+    left_out: bool,
     /// What the other keys change.
     #[serde(default = "default_preset")]
     pub preset: ModelPreset,
@@ -51,6 +54,25 @@ fn default_preset() -> ModelPreset {
 }
 
 impl ModelConfig {
+    /// No section.
+    pub(super) fn left_out() -> Self {
+        Self {
+            left_out: true,
+            preset: default_preset(),
+            block_out_channels: None,
+            attention_levels: None,
+            layers_per_block: None,
+            norm_num_groups: None,
+            attention_head_dim: None,
+            mid_attention: None,
+        }
+    }
+
+    /// Whether the study has no such section.
+    pub fn is_left_out(&self) -> bool {
+        self.left_out
+    }
+
     /// The network's configuration for colour images of `resolution` pixels.
     ///
     /// # Errors

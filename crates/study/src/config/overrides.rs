@@ -144,10 +144,11 @@ impl StudyConfig {
     fn from_table(mut table: Table, set: &Overrides, base: &Path, origin: &Path) -> Result<Self, StudyError> {
         absolute_paths(&mut table, base);
         set.apply(&mut table)?;
-        let mut config: Self = Value::Table(table)
+        let mut config: Self = Value::Table(table.clone())
             .try_into()
             .map_err(|source| StudyError::ParseStudy { path: origin.to_owned(), source: Box::new(source) })?;
         config.resolve(Path::new(""));
+        config.adopt_loaded(&table)?;
         config.validate()?;
         Ok(config)
     }
@@ -158,6 +159,7 @@ fn absolute_paths(table: &mut Table, base: &Path) {
     for (section, key) in [
         ("", "weights"),
         ("data", "path"),
+        ("train", "load"),
         ("measures", "reference"),
         ("measures", "inception"),
         ("measures", "clip"),

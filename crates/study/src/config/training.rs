@@ -1,5 +1,7 @@
 //! `[train]`, `[fine_tune]` and `[unlearn]`: how models are made.
 
+use std::path::{Path, PathBuf};
+
 use diffusion_core::training::{Objective, TrainingConfig};
 use serde::{Deserialize, Serialize};
 use unlearn::{
@@ -13,8 +15,15 @@ use crate::error::StudyError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Optimiser updates.
+    /// Optimiser updates of the full model; 0 for a loaded model as it is.
     pub steps: u64,
+    /// Folder of a model that was trained elsewhere, from whose weights the full model starts: a model folder or a pipeline of
+    /// diffusers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<PathBuf>,
+    /// With `load`: optimiser updates of models that are retrained from scratch; `steps` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrain_steps: Option<u64>,
     /// Updates between two checkpoints.
     #[serde(default = "default_checkpoint_every")]
     pub checkpoint_every: u64,
@@ -34,8 +43,34 @@ fn default_checkpoint_every() -> u64 {
 }
 
 impl TrainConfig {
+    /// Optimiser updates of a model that is trained from scratch on a coalition.
+    pub fn retrain_steps(&self) -> u64 {
+        self.retrain_steps.unwrap_or(self.steps)
+    }
+
+    pub(super) fn resolve(&mut self, base: &Path) {
+        if let Some(load) = &mut self.load {
+            *load = base.join(&*load);
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), StudyError> {
-        require(self.steps > 0, "train.steps", self.steps, "1 or more")?;
+        let loads = self.load.is_some();
+        require(self.steps > 0 || loads, "train.steps", self.steps, "1 or more, or 0 with `train.load`")?;
+        let retrain = self.retrain_steps.map_or_else(|| "missing".to_owned(), |steps| steps.to_string());
+        require(
+            loads || self.retrain_steps.is_none(),
+            "train.retrain_steps",
+            &retrain,
+            "nothing without `train.load`: the full model and retrained ones have `train.steps`",
+        )?;
+        require(
+            self.retrain_steps() > 0,
+            "train.retrain_steps",
+            retrain,
+            "1 or more where `train.steps` is 0: the models that are retrained to judge the scores are trained from scratch, for as \
+             many steps as the loaded model was, if it can be afforded",
+        )?;
         require(self.checkpoint_every > 0, "train.checkpoint_every", self.checkpoint_every, "1 or more")?;
         validate_optimization("train.optimization", "train.optimization.objective", &self.optimization)
     }

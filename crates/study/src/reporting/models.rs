@@ -19,7 +19,7 @@ const SHOWN: usize = 3;
 pub(super) fn models(findings: &Findings<'_>) -> Result<Models, StudyError> {
     let config = &findings.context.config;
     let n = findings.context.contributors();
-    let full_run = Run::retrained(Coalition::full(n), 0);
+    let full_run = findings.context.full_run();
     let full = model(findings, &findings.models.full, config.train.steps, &full_run, "the full model")?;
     let pruned = match &findings.models.pruned {
         None => None,

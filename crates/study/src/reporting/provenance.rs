@@ -19,6 +19,9 @@ pub(super) fn provenance(findings: &Findings<'_>) -> Result<Provenance, StudyErr
         named("images, contributors and selection", &context.data_hash),
         named("full model (averaged weights)", &findings.models.full.hash),
     ];
+    if let Some(loaded) = context.loaded_hash() {
+        hashes.push(named("loaded model, from which the full model starts", loaded));
+    }
     if let Some(pruned) = &findings.models.pruned {
         hashes.push(named("pruned model (averaged weights)", &pruned.hash));
     }

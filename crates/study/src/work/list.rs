@@ -180,6 +180,7 @@ pub fn runs(context: &Context, stage: Stage, parent: &str) -> Result<Vec<Run>, S
         Stage::Coalitions => plan.score_runs(context.contributors(), parent),
         Stage::Retrain => {
             let mut runs = plan.test_runs(context.config.evaluation.test_seeds);
+            runs.extend(context.everybody_retrained());
             runs.extend(plan.baseline_runs());
             runs
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use ledger::{Claim, ClaimOutcome, Ledger, RunId};
-use removal::Coalition;
 
 use super::Stage;
 use super::list::{check_method, prunes, runs};
@@ -100,17 +99,13 @@ fn shared(
     Ok(runs.len())
 }
 
-fn full_run(context: &Context) -> Run {
-    Run::retrained(Coalition::full(context.contributors()), 0)
-}
-
 fn train(
     context: &Context,
     dir: &StudyDir,
     ledger: &Ledger,
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
-    let run = full_run(context);
+    let run = context.full_run();
     let id = run.id(&context.run_settings())?;
     let Some(_claim) = claim(ledger, id, progress)? else { return Ok(()) };
     let full = full_model(context, dir, progress)?;
@@ -139,7 +134,7 @@ fn finished_full(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     // Its record is written last.
-    if !ledger.contains(full_run(context).id(&context.run_settings())?) {
+    if !ledger.contains(context.full_run().id(&context.run_settings())?) {
         return Err(StudyError::StageNotReady { stage: Stage::Train });
     }
     full_model(context, dir, progress)
