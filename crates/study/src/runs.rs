@@ -232,9 +232,12 @@ fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, Stud
     Ok(match unlearn.method {
         Method::Retrain | Method::PruneFineTune | Method::Gd => {
             let key = key.setting("training", &training)?;
-            match config.train.retrain_steps.filter(|_| unlearn.method == Method::Retrain) {
-                Some(steps) => key.setting("retrain_steps", &steps)?,
-                None => key,
+            // Where the full model is trained by the same settings, the parent's hash stands for them.
+            if unlearn.method == Method::Retrain && config.train.load.is_some() {
+                let (steps, optimization) = (config.train.retrain_steps(), &config.train.optimization);
+                key.setting("retraining", &TrainingSettings { steps, optimization })?
+            } else {
+                key
             }
         }
         Method::Lora => key.setting("training", &training)?.setting("lora", &unlearn.lora())?,
@@ -326,6 +329,25 @@ mod tests {
             assert_eq!(longer != plain, !matches!(method, "ga" | "iu" | "conditional"), "steps for {method}");
             let fewer = key(method, &[("unlearn.optimization.batch_size", "3")]).id().unwrap();
             assert_ne!(fewer, plain, "batch size for {method}");
+        }
+    }
+
+    #[test]
+    fn retraining_beside_a_loaded_model_is_in_the_key() {
+        let pipeline =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../diffusion-core/tests/fixtures/pipeline/whole");
+        let id = |method: &str, set: &[(&str, &str)]| {
+            let loading =
+                [&[("train.load", pipeline), ("train.steps", "0"), ("train.retrain_steps", "9")], set];
+            key(method, &loading.concat()).id().unwrap()
+        };
+        for set in [("train.retrain_steps", "8"), ("train.optimization.max_grad_norm", "2.0")] {
+            let own = [("unlearn.optimization.batch_size", "4"), set];
+            assert_ne!(id("retrain", &own), id("retrain", &own[..1]), "{set:?}");
+            assert_eq!(
+                id("gd", &[("unlearn.optimization", "{}"), set]),
+                id("gd", &[("unlearn.optimization", "{}")])
+            );
         }
     }
 
