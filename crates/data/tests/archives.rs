@@ -36,6 +36,32 @@ fn hugging_faces_training_files_are_read_in_every_packing() {
 }
 
 #[test]
+fn every_packing_and_encoding_gives_the_same_images() {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(fixture("packings")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 11);
+    for file in files {
+        let dataset = open(&file, "contributor");
+        assert_eq!((dataset.len(), dataset.size()), (10, (8, 8)), "{}", file.display());
+        for image in 0..10 {
+            let place = format!("image {image} of {}", file.display());
+            let pixels = dataset.image(image).unwrap();
+            assert_eq!(pixels[..3], [image as u8, 255 - image as u8, 7], "{place}");
+            let field = |column| dataset.field(image, column).unwrap();
+            assert_eq!(field("label"), ["cat", "dog", "owl"][image % 3], "{place}");
+            assert_eq!(
+                field("artist"),
+                if image % 5 == 4 { "" } else { ["Ann", "Bob"][image % 2] },
+                "{place}"
+            );
+            assert_eq!(field("score").parse::<f64>().unwrap(), image as f64 / 4.0, "{place}");
+            assert_eq!(field("width"), "8", "{place}");
+        }
+    }
+}
+
+#[test]
 fn any_column_can_be_the_contributor() {
     let dataset = open(&fixture("huggingface"), "label,public");
     assert_eq!(dataset.contributors().len(), 6);
@@ -58,10 +84,10 @@ fn repeated_images_are_found_in_the_dictionary() {
 
 #[test]
 fn what_is_not_read_is_named_with_the_remedy() {
-    let zstd = message(&fixture("zstd.parquet"));
+    let brotli = message(&fixture("brotli.parquet"));
     assert!(
-        zstd.contains("zstd.parquet") && zstd.contains("packed by ZSTD") && zstd.contains("SNAPPY"),
-        "{zstd}"
+        brotli.contains("brotli.parquet") && brotli.contains("packed by BROTLI") && brotli.contains("ZSTD"),
+        "{brotli}"
     );
     assert!(message(&fixture("missing.parquet")).contains("row 1 has no image"));
     let dir = tempfile::tempdir().unwrap();

@@ -172,5 +172,6 @@ fn tar_shards() {
 fn parquet_files() {
     let mut seeds = fixtures("archives/huggingface/data", ".parquet");
     seeds.extend(fixtures("archives", ".parquet"));
+    seeds.extend(fixtures("archives/packings", ".parquet"));
     fuzz_file("parquet", &seeds, "a.parquet", &[], &format(DataFormat::Parquet));
 }

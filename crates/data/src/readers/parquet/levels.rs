@@ -29,31 +29,33 @@ pub(super) fn read_hybrid(bytes: &[u8], width: u32, count: usize) -> Result<Vec<
             }
             let size = (wanted as u64 * u64::from(width)).div_ceil(8) as usize;
             let packed = bytes.get(at..at + size).ok_or("packed numbers end too early")?;
-            numbers.extend((0..wanted).map(|place| bits(packed, place as u64 * u64::from(width), width)));
+            let number = |place| bits(packed, place as u64 * u64::from(width), width) as u32;
+            numbers.extend((0..wanted).map(number));
             at = at.saturating_add(groups.saturating_mul(width as usize));
         }
     }
     Ok(numbers)
 }
 
-/// `width` bits from bit `start` on, the lowest first.
-fn bits(bytes: &[u8], start: u64, width: u32) -> u32 {
+/// `width` bits, at most 64, from bit `start` on, the lowest first.
+pub(super) fn bits(bytes: &[u8], start: u64, width: u32) -> u64 {
     let first = (start / 8) as usize;
-    let word = bytes[first..].iter().take(5).rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-    ((word >> (start % 8)) & ((1u64 << width) - 1)) as u32
+    let word = bytes[first..].iter().take(9).rev().fold(0u128, |word, &byte| word << 8 | u128::from(byte));
+    ((word >> (start % 8)) & ((1u128 << width) - 1)) as u64
 }
 
-fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, String> {
+/// A number in groups of seven bits, the lowest first.
+pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, String> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or("levels end too early")?;
+        let byte = *bytes.get(*at).ok_or("packed numbers end too early")?;
         *at += 1;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err("a number of levels is too long".to_owned())
+    Err("a packed number is too long".to_owned())
 }
 
 #[cfg(test)]

@@ -159,6 +159,7 @@ impl Metadata {
                 offset,
                 length,
                 codec: Codec::of(codec)?,
+                kind: leaf.kind,
                 max_definition: leaf.max_definition,
                 rows: group.rows,
             })

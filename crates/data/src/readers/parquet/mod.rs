@@ -1,9 +1,13 @@
 //! Parquet files with encoded images, as Hugging Face's data sets are published: a column of structs `{bytes, path}` (or of
 //! bytes), and columns of labels and texts beside it. <https://parquet.apache.org/docs/file-format/>
 //!
-//! Read are flat columns, plain or by dictionary, packed by nothing, Snappy or gzip. No header makes the reader ask for
-//! more memory than the file's size accounts for.
+//! Read are flat columns, plain, by dictionary or by differences, packed by nothing, Snappy, gzip, Zstandard or LZ4. No header
+//! makes the reader ask for more memory than the file's size accounts for.
+//!
+//! This is no binding of a reader of columns, since none says where in the file a value lies: images stay there, as those of
+//! folders do, and are read when they are used.
 
+mod delta;
 mod levels;
 mod metadata;
 mod pages;

@@ -1,15 +1,21 @@
 //! The pages of a Parquet column.
 
 use super::levels::read_hybrid;
-use super::thrift;
+use super::metadata::Kind;
+use super::{delta, thrift};
 use crate::encoded::read_at;
 use flate2::read::GzDecoder;
+use ruzstd::decoding::StreamingDecoder;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 
 /// Largest page, packed or not.
 const MAX_PAGE: u64 = 1 << 30;
+/// Largest page, unpacked, of fewer bytes than [`MAX_GROWTH`] allows.
+const SMALL_PAGE: u64 = 1 << 26;
+/// Times that a page may grow when it is unpacked, beyond [`SMALL_PAGE`].
+const MAX_GROWTH: u64 = 1024;
 /// Bytes read at first to find the end of a page's header.
 const HEADER_WINDOW: u64 = 1 << 12;
 /// Longest header of a page; statistics can hold whole values.
@@ -21,6 +27,9 @@ pub(super) enum Codec {
     None,
     Snappy,
     Gzip,
+    Zstd,
+    /// Blocks of LZ4 alone; the older LZ4 with frames of Hadoop's is another.
+    Lz4,
 }
 
 impl Codec {
@@ -29,20 +38,32 @@ impl Codec {
             0 => Ok(Self::None),
             1 => Ok(Self::Snappy),
             2 => Ok(Self::Gzip),
+            6 => Ok(Self::Zstd),
+            7 => Ok(Self::Lz4),
             other => {
-                let names = ["", "", "", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW"];
+                let names = ["", "", "", "LZO", "BROTLI", "LZ4 of Hadoop"];
                 let name =
                     usize::try_from(other).ok().and_then(|other| names.get(other)).unwrap_or(&"unknown");
                 Err(format!(
-                    "it is packed by {name}; no packing, SNAPPY and GZIP are read: write it again with one of them"
+                    "it is packed by {name}; no packing, SNAPPY, GZIP, ZSTD and LZ4_RAW are read: write it again with one of them"
                 ))
             }
         }
     }
 
     fn unpack(self, bytes: Vec<u8>, size: u64) -> Result<Vec<u8>, String> {
+        if self != Self::None && size > SMALL_PAGE.max(MAX_GROWTH * bytes.len() as u64) {
+            return Err(format!("a page of {} bytes announces {size}", bytes.len()));
+        }
+        let read = |reader: &mut dyn Read| {
+            let mut unpacked = Vec::new();
+            reader.take(size + 1).read_to_end(&mut unpacked).map_err(|error| error.to_string())?;
+            Ok::<_, String>(unpacked)
+        };
         let unpacked = match self {
             Self::None => bytes,
+            // Of no values, there can be no bytes at all.
+            _ if bytes.is_empty() => bytes,
             Self::Snappy => {
                 let announced = snap::raw::decompress_len(&bytes).map_err(|error| error.to_string())? as u64;
                 // No three bytes become more than 64.
@@ -51,11 +72,13 @@ impl Codec {
                 }
                 snap::raw::Decoder::new().decompress_vec(&bytes).map_err(|error| error.to_string())?
             }
-            Self::Gzip => {
-                let mut unpacked = Vec::new();
-                let mut reader = GzDecoder::new(&bytes[..]).take(size + 1);
-                reader.read_to_end(&mut unpacked).map_err(|error| error.to_string())?;
-                unpacked
+            Self::Gzip => read(&mut GzDecoder::new(&bytes[..]))?,
+            Self::Zstd => {
+                let frame = StreamingDecoder::new(&bytes[..]).map_err(|error| error.to_string())?;
+                read(&mut { frame })?
+            }
+            Self::Lz4 => {
+                lz4_flex::block::decompress(&bytes, size as usize).map_err(|error| error.to_string())?
             }
         };
         if unpacked.len() as u64 != size {
@@ -72,6 +95,7 @@ pub(super) struct Chunk {
     pub offset: u64,
     pub length: u64,
     pub codec: Codec,
+    pub kind: Kind,
     /// Level of a value that is there: the number of optional steps to it.
     pub max_definition: u32,
     /// Rows of the chunk.
@@ -270,6 +294,16 @@ impl<'a> Pages<'a> {
                     length.and_then(|length| bytes[4..].get(..length)).ok_or("values end too early")?;
                 Values::Truths(read_hybrid(runs, 1, count)?)
             }
+            Some(5..=7 | 9) => {
+                let kind = self.chunk.kind;
+                let bytes = match encoding {
+                    Some(5) => delta::numbers(&bytes, kind, count)?,
+                    Some(6) => delta::byte_arrays(&bytes, count)?,
+                    Some(7) => delta::shared_byte_arrays(&bytes, count)?,
+                    _ => delta::split_streams(&bytes, kind, count)?,
+                };
+                Values::Plain(Body { count, bytes, offset: None })
+            }
             plain => {
                 expect_plain(plain)?;
                 Values::Plain(Body { count, bytes, offset: offset.map(|offset| offset + start as u64) })
@@ -290,21 +324,10 @@ fn expect_plain(encoding: Option<i64>) -> Result<(), String> {
     match encoding {
         Some(0) | Some(2) => Ok(()),
         Some(other) => {
-            let names = [
-                "",
-                "",
-                "",
-                "RLE",
-                "BIT_PACKED",
-                "DELTA_BINARY_PACKED",
-                "DELTA_LENGTH_BYTE_ARRAY",
-                "DELTA_BYTE_ARRAY",
-                "",
-                "BYTE_STREAM_SPLIT",
-            ];
+            let names = ["", "", "", "RLE", "BIT_PACKED"];
             let name = usize::try_from(other).ok().and_then(|other| names.get(other)).unwrap_or(&"unknown");
             Err(format!(
-                "its values are in the encoding {name}; PLAIN and dictionaries are read: write it again with them"
+                "its values are in the encoding {name}; PLAIN, dictionaries, the DELTA_ ones and BYTE_STREAM_SPLIT are read: write it again with one of them"
             ))
         }
         None => Err("a page does not say how its values are written".to_owned()),
