@@ -36,8 +36,12 @@ fn a_pack_is_inspected_with_its_near_duplicates() {
     assert_eq!(found["licence"], "LicenseRef-public-domain");
     let pairs = found["near_duplicates"].as_array().expect("a list");
     assert_eq!(found["near_duplicate_pairs"], pairs.len());
+    assert_eq!(pairs.len(), 0, "flags that share all but one place are no duplicates");
+    let variants = inspect(&Path::new(DATASETS).join("openmoji32"), &[]);
+    let pairs = variants["near_duplicates"].as_array().expect("a list");
+    assert!((10..=20).contains(&pairs.len()), "{pairs:?}");
     for pair in pairs {
-        assert!(pair["distance"].as_u64() <= Some(10), "{pair}");
+        assert!(pair["distance"].as_u64() <= Some(20), "{pair}");
         assert_ne!(pair["first"]["contributor"], pair["second"]["contributor"]);
     }
     let sheet = image::open(out.join("contact-sheet.png")).expect("a PNG");
@@ -144,6 +148,14 @@ fn published_layouts_are_found_out() {
         names(&inspect(&hundred, &["--contributor", "superclass"])),
         ["large_carnivores", "small_mammals"]
     );
+
+    let packings = fixtures("archives/packings");
+    for name in ["none-delta", "snappy", "gzip", "zstd", "zstd-delta", "lz4", "shared-beginnings"] {
+        let found = inspect(&packings.join(format!("{name}.parquet")), &["--contributor", "label"]);
+        assert_eq!((names(&found), &found["images"]), (vec!["cat", "dog", "owl"], &10.into()), "{name}");
+    }
+    run(TRIBUTE, ["data".into(), "inspect".into(), text(&fixtures("archives/brotli.parquet"))])
+        .refused(1, &["packed by BROTLI", "ZSTD"]);
 
     let folder = TempDir::new().expect("room for a folder");
     let write = |name: &str, content: &[u8]| {

@@ -34,8 +34,8 @@ pub struct InspectArgs {
     /// Images of each contributor on the contact sheet
     #[arg(long, default_value_t = 12)]
     columns: usize,
-    /// Bits of 128 in which the difference hashes of near duplicates may differ
-    #[arg(long, default_value_t = 10)]
+    /// Percent of their contrast by which near duplicates may differ in any place
+    #[arg(long, default_value_t = 20)]
     distance: u32,
     /// Print everything as JSON
     #[arg(long)]
@@ -99,10 +99,7 @@ pub(super) struct Side {
 /// Inspects.
 pub fn inspect(arguments: &InspectArgs) -> anyhow::Result<()> {
     if arguments.distance > MAX_DISTANCE {
-        return Err(usage(format!(
-            "--distance {} is beyond the {MAX_DISTANCE} bits of a hash",
-            arguments.distance
-        )));
+        return Err(usage(format!("--distance {} is beyond {MAX_DISTANCE} percent", arguments.distance)));
     }
     if arguments.columns == 0 {
         return Err(usage("--columns 0 shows nothing: give 1 or more"));
@@ -190,7 +187,7 @@ impl Inspection {
         lines.push(match self.near_duplicate_pairs {
             0 => "no near duplicates by different contributors".to_owned(),
             pairs => {
-                format!("{pairs} pairs of near duplicates by different contributors (bits apart: images)")
+                format!("{pairs} pairs of near duplicates by different contributors (percent apart: images)")
             }
         });
         for pair in self.near_duplicates.iter().take(PRINTED) {

@@ -77,7 +77,7 @@ pub(super) fn page(dataset: &Dataset, inspection: &Inspection, columns: usize) -
                         (picture(png, "two images that look alike"))
                         p { (pair.first.text()) }
                         p { (pair.second.text()) }
-                        p.number { (pair.distance) " bits apart" }
+                        p.number { (pair.distance) "% apart" }
                     }
                 }
             }
