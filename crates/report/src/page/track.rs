@@ -4,7 +4,10 @@ use maud::{Markup, html};
 
 use crate::Interval;
 use crate::format::Decimals;
-use crate::plot::nice_ticks;
+use crate::plot::ticks_with_room;
+
+/// Characters that are as wide as the narrowest axis, 8rem in the style sheet.
+const NARROWEST: usize = 17;
 
 /// A linear scale from a value to a percentage of the track's width.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +44,16 @@ impl Scale {
     ///
     /// `unit` multiplies the numbers that are shown.
     pub(super) fn axis(self, unit: f64) -> Markup {
-        let ticks = nice_ticks(self.low, self.high, 5);
-        let shown: Vec<f64> = ticks.iter().map(|tick| tick * unit).collect();
-        let decimals = Decimals::for_ticks(&shown);
+        let labels = |ticks: &[f64]| -> Vec<String> {
+            let shown: Vec<f64> = ticks.iter().map(|tick| tick * unit).collect();
+            let decimals = Decimals::for_ticks(&shown);
+            shown.into_iter().map(|number| decimals.show(number)).collect()
+        };
+        let ticks = ticks_with_room(self.low, self.high, 5, NARROWEST, labels);
         html! {
             div class="axis" aria-hidden="true" {
-                @for (tick, number) in ticks.iter().zip(shown) {
-                    span style=(format!("left:{:.2}%", self.position(*tick))) { (decimals.show(number)) }
+                @for (tick, label) in ticks.iter().zip(labels(&ticks)) {
+                    span style=(format!("left:{:.2}%", self.position(*tick))) { (label) }
                 }
             }
         }

@@ -8,7 +8,7 @@ mod scale;
 mod scatter;
 
 pub(crate) use removals::removal_bars;
-pub(crate) use scale::nice_ticks;
+pub(crate) use scale::{nice_ticks, ticks_with_room};
 pub(crate) use scatter::lds_scatter;
 
 use maud::{Markup, PreEscaped, Render, html};

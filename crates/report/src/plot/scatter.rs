@@ -6,10 +6,14 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::scale::padded;
-use super::{Drawing, Ink, TEXT, nice_ticks, plot_error};
+use super::{Drawing, Ink, TEXT, nice_ticks, plot_error, ticks_with_room};
 use crate::format::Decimals;
 use crate::{BehaviorReport, LdsReport, ReportError};
 
+/// Width of a digit of [`TEXT`] in pixels.
+const CHARACTER: f64 = 0.6 * TEXT;
+/// Digits that are as wide as the horizontal axis.
+const X_ROOM: usize = 32;
 const SIZE: (u32, u32) = (460, 420);
 
 /// One dot a test coalition, larger for larger coalitions, with the line of equality where both axes share values.
@@ -32,7 +36,15 @@ pub(crate) fn lds_scatter(
     };
     let title =
         format!("Predicted and true \u{201c}{}\u{201d} of {} test coalitions", behavior.name, points.len());
-    let (x_ticks, y_ticks) = (nice_ticks(x.start, x.end, 5), nice_ticks(y.start, y.end, 6));
+    let shown = |ticks: &[f64]| -> Vec<String> {
+        let decimals = Decimals::for_ticks(ticks);
+        ticks.iter().map(|&tick| decimals.show(tick)).collect()
+    };
+    let x_ticks = ticks_with_room(x.start, x.end, 5, X_ROOM, shown);
+    let y_ticks = nice_ticks(y.start, y.end, 6);
+    let longest = shown(&y_ticks).iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    // The labels, their distance from the axis, and the axis's name.
+    let y_label_area = ((longest as f64 * CHARACTER) as i32 + 38).max(78);
     let (x_labels, y_labels) = (Decimals::for_ticks(&x_ticks), Decimals::for_ticks(&y_ticks));
     let x_decimals = Decimals::for_resolution((x.end - x.start) / 10.0);
     let y_decimals = Decimals::for_resolution((y.end - y.start) / 10.0);
@@ -43,7 +55,7 @@ pub(crate) fn lds_scatter(
             .margin_top(12)
             .margin_right(16)
             .x_label_area_size(62)
-            .y_label_area_size(78)
+            .y_label_area_size(y_label_area)
             .build_cartesian_2d(x.clone(), y.clone())
             .map_err(plot_error(&title))?;
         let text = ("sans-serif", TEXT).into_font().color(&Ink::Text.marker());
