@@ -33,7 +33,8 @@ impl ImageBatch {
         }
         let (width, height) = dataset.size();
         let (width, height) = (width as usize, height as usize);
-        let size = 3 * width * height;
+        let channels = dataset.channels().count();
+        let size = channels * width * height;
         let mut pixels = vec![0.0; indices.len() * size];
         let share = indices.len().div_ceil(threads.max(1)).max(1);
         let places = indices.chunks(share).zip(flipped.chunks(share)).zip(pixels.chunks_mut(share * size));
@@ -55,18 +56,19 @@ impl ImageBatch {
                     .try_for_each(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             })?;
         }
-        Ok(Self { pixels, shape: [indices.len(), 3, height, width], indices: indices.to_vec() })
+        Ok(Self { pixels, shape: [indices.len(), channels, height, width], indices: indices.to_vec() })
     }
 }
 
-/// Writes 8-bit RGB `[height, width, 3]`, mirrored left to right if `flipped`, as planes `[3, height, width]` of numbers
-/// c / 127.5 - 1.
+/// Writes 8-bit RGB `[height, width, 3]`, mirrored left to right if `flipped`, as planes `[channels, height, width]` of numbers
+/// c / 127.5 - 1: as many of the three as `image` has room for.
 pub fn scale_to_planes(bytes: &[u8], flipped: bool, width: usize, image: &mut [f32]) {
-    let plane = image.len() / 3;
+    let plane = bytes.len() / 3;
+    let channels = image.len().checked_div(plane).unwrap_or(0);
     for (at, pixel) in bytes.chunks_exact(3).enumerate() {
         let (y, x) = (at / width, at % width);
         let x = if flipped { width - 1 - x } else { x };
-        for (channel, &value) in pixel.iter().enumerate() {
+        for (channel, &value) in pixel.iter().take(channels).enumerate() {
             image[channel * plane + y * width + x] = f32::from(value) / 127.5 - 1.0;
         }
     }

@@ -3,7 +3,7 @@
 use crate::notice::{Notice, NoticeKind};
 use crate::pixels::{self, Traits};
 use crate::source::Source;
-use crate::{DataError, Resize};
+use crate::{Channels, DataError, Resize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ pub(crate) struct PixelCache {
     source: Arc<Source>,
     resolution: Option<u32>,
     resize: Resize,
+    channels: Channels,
     /// Width and height.
     size: (u32, u32),
     budget: u64,
@@ -36,6 +37,7 @@ impl PixelCache {
         source: Arc<Source>,
         resolution: Option<u32>,
         resize: Resize,
+        channels: Channels,
         budget: u64,
         rows: usize,
     ) -> Result<Self, DataError> {
@@ -49,12 +51,13 @@ impl PixelCache {
         };
         let images = (0..rows).map(|_| OnceLock::new()).collect();
         let (kept, noted) = (AtomicU64::new(0), Mutex::default());
-        Ok(Self { source, resolution, resize, size, budget, kept, images, noted })
+        Ok(Self { source, resolution, resize, channels, size, budget, kept, images, noted })
     }
 
     /// The same rows at another resolution.
     pub fn resized(&self, resolution: u32) -> Result<Self, DataError> {
-        Self::new(Arc::clone(&self.source), Some(resolution), self.resize, self.budget, self.images.len())
+        let (source, rows) = (Arc::clone(&self.source), self.images.len());
+        Self::new(source, Some(resolution), self.resize, self.channels, self.budget, rows)
     }
 
     pub fn source(&self) -> &Source {
@@ -72,6 +75,10 @@ impl PixelCache {
 
     pub fn resize(&self) -> Resize {
         self.resize
+    }
+
+    pub fn channels(&self) -> Channels {
+        self.channels
     }
 
     /// Bytes of an image's pixels.
@@ -96,6 +103,9 @@ impl PixelCache {
         }
         let (mut image, traits) = self.source.read(row)?;
         self.note(row, traits);
+        if self.channels == Channels::Grey {
+            pixels::to_luma(&mut image);
+        }
         if let Some(resolution) = self.resolution {
             image = pixels::fit(image, resolution, self.resize);
         }

@@ -5,7 +5,7 @@ use crate::folder;
 use crate::pack::{self, Layout, PackDescription};
 use crate::source::Source;
 use crate::table::{Row, Table};
-use crate::{ContributorKey, DataError, DataFormat, Latents, Notice, Resize, Split, View, readers};
+use crate::{Channels, ContributorKey, DataError, DataFormat, Latents, Notice, Resize, Split, View, readers};
 use image::RgbImage;
 use rayon::prelude::*;
 use removal::Coalition;
@@ -45,6 +45,9 @@ pub struct OpenOptions {
     pub identities: Option<PathBuf>,
     /// How images become smaller or larger.
     pub resize: Resize,
+    /// Whether networks see grey or colour.
+    #[serde(skip_serializing_if = "Channels::is_rgb")]
+    pub channels: Channels,
     /// Most bytes of pixels that are kept in memory, 512 MiB when left out; images beyond are read at each use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes: Option<u64>,
@@ -55,17 +58,28 @@ pub struct OpenOptions {
 struct Pixels {
     resolution: Option<u32>,
     resize: Resize,
+    channels: Channels,
     cache_bytes: u64,
 }
 
 impl Pixels {
     fn at(resolution: Option<u32>) -> Self {
-        Self { resolution, resize: Resize::default(), cache_bytes: DEFAULT_BUDGET }
+        Self {
+            resolution,
+            resize: Resize::default(),
+            channels: Channels::default(),
+            cache_bytes: DEFAULT_BUDGET,
+        }
     }
 
     fn of(options: &OpenOptions) -> Self {
         let cache_bytes = options.cache_bytes.unwrap_or(DEFAULT_BUDGET);
-        Self { resolution: options.resolution, resize: options.resize, cache_bytes }
+        Self {
+            resolution: options.resolution,
+            resize: options.resize,
+            channels: options.channels,
+            cache_bytes,
+        }
     }
 }
 
@@ -197,9 +211,10 @@ impl Dataset {
         source: Source,
         description: Option<PackDescription>,
         key: &ContributorKey,
-        Pixels { resolution, resize, cache_bytes }: Pixels,
+        Pixels { resolution, resize, channels, cache_bytes }: Pixels,
     ) -> Result<Self, DataError> {
-        let pixels = PixelCache::new(Arc::new(source), resolution, resize, cache_bytes, table.rows.len())?;
+        let rows = table.rows.len();
+        let pixels = PixelCache::new(Arc::new(source), resolution, resize, channels, cache_bytes, rows)?;
         let rows: Vec<usize> = (0..table.rows.len()).collect();
         Self::group(Arc::new(table), Arc::new(pixels), description.map(Arc::new), key.clone(), rows)
     }
@@ -340,7 +355,13 @@ impl Dataset {
         self.pixels.size()
     }
 
-    /// 8-bit RGB `[height, width, 3]` of an image, read now if it was not used before.
+    /// What networks see of every image.
+    pub fn channels(&self) -> Channels {
+        self.pixels.channels()
+    }
+
+    /// 8-bit RGB `[height, width, 3]` of an image, read now if it was not used before. With [`Channels::Grey`], the three are
+    /// equal.
     ///
     /// # Errors
     /// [`DataError::ImageOutOfRange`], and files that cannot be read or decoded.
@@ -443,6 +464,9 @@ impl Dataset {
         let source = self.pixels.source();
         source.hash_into(&self.rows, &mut hash, |row, traits| self.pixels.note(row, traits))?;
         source.hash_resizing(self.pixels.resolution(), self.pixels.resize(), &mut hash);
+        if self.channels() == Channels::Grey {
+            hash.update(b"grey");
+        }
         let (width, height) = self.pixels.size();
         for number in [width, height, u32::from(self.pixels.resolution().is_some())] {
             hash.update(number.to_le_bytes());

@@ -17,6 +17,7 @@
 //! * the EXIF orientation is applied, colour profiles are not (values are taken as sRGB; see [`Dataset::notices`]);
 //! * of animated PNGs the default picture is used (see [`Dataset::notices`]); animated formats, CMYK JPEGs and truncated
 //!   files are refused;
+//! * with [`Channels::Grey`], each pixel's channels become its luma before it is resized;
 //! * with a resolution r, the central square (side = the shorter side) is cut out and resized to r x r: by the mean of
 //!   blocks where the side is a multiple of r (unless [`Resize`] says otherwise), by Pillow's Lanczos filter (a = 3) else.
 //!   Without one, all images must have the same size.
@@ -28,6 +29,7 @@
 
 mod batches;
 mod cache;
+mod channels;
 mod dataset;
 mod duplicates;
 mod encoded;
@@ -51,6 +53,7 @@ mod view;
 mod write_pack;
 
 pub use batches::{BatchSource, Batches, ImageBatch, scale_to_planes};
+pub use channels::Channels;
 pub use dataset::{Contributor, Dataset, OpenOptions};
 pub use duplicates::{MAX_DISTANCE, NearDuplicate, NearDuplicates};
 pub use error::DataError;

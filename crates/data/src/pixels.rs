@@ -146,6 +146,15 @@ fn on_white(channel: u8, alpha: u8) -> u8 {
     ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
 
+/// Sets all channels to the luma (19595 R + 38470 G + 7471 B + 32768) div 65536: that of Rec. 601 as Pillow's `convert("L")`
+/// rounds it.
+pub(crate) fn to_luma(image: &mut RgbImage) {
+    for pixel in image.pixels_mut() {
+        let [red, green, blue] = pixel.0.map(u32::from);
+        pixel.0 = [((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8; 3];
+    }
+}
+
 /// Checks that images can be resized to `resolution`.
 pub(crate) fn check_resolution(resolution: u32) -> Result<(), DataError> {
     if (1..=MAX_RESOLUTION).contains(&resolution) {
@@ -280,6 +289,18 @@ mod tests {
         assert!(top[0] > 240 && top[2] < 15 && bottom[0] < 15 && bottom[2] > 240, "{top:?} {bottom:?}");
         let header = header(Path::new("rotated.jpg"), &bytes).unwrap();
         assert_eq!(header, Header { size: (8, 16), traits });
+    }
+
+    #[test]
+    fn grey_is_what_pillow_makes_of_colours() {
+        let colours = fixture("decoding/source.png");
+        let (mut image, _) = decode(Path::new("source.png"), &colours).unwrap();
+        to_luma(&mut image);
+        let (grey, _) = decode(Path::new("luma.png"), &fixture("decoding/luma.png")).unwrap();
+        assert_eq!(image, grey);
+        let mut shades = RgbImage::from_fn(256, 1, |x, _| Rgb([x as u8; 3]));
+        to_luma(&mut shades);
+        assert!(shades.enumerate_pixels().all(|(x, _, pixel)| pixel.0 == [x as u8; 3]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use diffusion_core::training::{Trainer, checkpoint_exists};
 use removal::Coalition;
 use streams::{Streams, subset};
 
-use crate::config::StudyConfig;
+use crate::config::{StudyConfig, require};
 use crate::error::StudyError;
 use crate::execute::train_to;
 use crate::progress::Progress;
@@ -60,6 +60,7 @@ pub fn train_autoencoder(
     progress: &dyn Progress,
 ) -> Result<TrainedAutoencoder, StudyError> {
     let settings = &config.vqvae;
+    require(config.data.channels.is_rgb(), "data.channels", 1, "3 for autoencoders, which take colours")?;
     let about = settings.autoencoder(config.data.resolution)?;
     let dataset = config.data.open()?;
     dataset.preload()?;

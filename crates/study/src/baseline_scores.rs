@@ -180,10 +180,6 @@ fn gradient_scores(
         return Ok(Vec::new());
     }
     let train = &context.split.train;
-    let (pixels, shape) = rgb_images(train.dataset(), train.indices())?;
-    let as_trained = |pixels: &[u8], [_, height, width, channels]: [usize; 4], numbers: Vec<u64>| {
-        CleanImages::from_bytes(pixels, [channels, height, width], numbers)
-    };
     let numbers = train.indices().iter().map(|&image| image as u64).collect();
     let count = context.config.influence.samples.unwrap_or(usize::MAX).min(samples.shape[0]);
     let size: usize = samples.shape[1..].iter().product();
@@ -192,15 +188,9 @@ fn gradient_scores(
         pixels: samples.pixels[..count * size].to_vec(),
         shape: [count, height, width, channels],
     };
-    let sample_numbers = (0..count as u64).collect();
-    let (images, sampled) = match context.latents_of(&kept)? {
-        None => (as_trained(&pixels, shape, numbers)?, as_trained(&kept.pixels, kept.shape, sample_numbers)?),
-        Some(latents) => {
-            let trained = train.load(0..train.len())?.pixels;
-            let clean = |pixels, numbers| CleanImages { pixels, versions: 1, numbers };
-            (clean(trained, numbers), clean(latents.values, sample_numbers))
-        }
-    };
+    let clean = |pixels, numbers| CleanImages { pixels, versions: 1, numbers };
+    let images = clean(train.load(0..train.len())?.pixels, numbers);
+    let sampled = clean(context.inputs_of(&kept)?.values, (0..count as u64).collect());
     let sampling = context.config.sample.process();
     let streams = context.streams(0);
     let scorer = GradientScorer {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use behavior::Behavior;
-use data::{Batches, Dataset, Split};
+use data::{Batches, Channels, Dataset, Split};
 use diffusion_core::autoencoder::Autoencoder;
 use diffusion_core::pipeline::Companions;
-use diffusion_core::samplers::{SampledImages, initial_noise, sample_values};
+use diffusion_core::samplers::{SampledImages, initial_noise, planar_values, sample_values};
 use diffusion_core::schedule::NoiseSchedule;
 use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNet2DConfig, UNet2DModel};
 use ledger::Value;
@@ -18,7 +18,7 @@ use unlearn::{Method, MethodOn, UnlearnError};
 use crate::config::StudyConfig;
 use crate::error::StudyError;
 use crate::fitting::{require_same_autoencoder, require_same_forward_process};
-use crate::latent::{DiffusedLatents, LatentSpace};
+use crate::latent::{LatentSpace, ModelInputs};
 use crate::layout::StudyDir;
 use crate::loaded::LoadedModel;
 use crate::local::local_study_behaviors;
@@ -84,7 +84,8 @@ impl Context {
         let latent = config.latent.as_ref();
         let latent =
             latent.map(|latent| LatentSpace::open(latent, config.seed, resolution, &device)).transpose()?;
-        let shape = latent.as_ref().map_or(Ok([3, resolution, resolution]), LatentSpace::shape)?;
+        let pixels = [config.data.channels.count(), resolution, resolution];
+        let shape = latent.as_ref().map_or(Ok(pixels), LatentSpace::shape)?;
         let loaded = match &config.train.load {
             None => None,
             Some(path) => {
@@ -96,7 +97,7 @@ impl Context {
         };
         let unet = match &loaded {
             Some(loaded) => loaded.model.config().clone(),
-            None => config.model.unet_of(shape[0], shape[1])?,
+            None => config.model.unet(shape[0], shape[1])?,
         };
         let mut dataset = config.data.open()?;
         // Broken files fail now, not in the middle of a training.
@@ -262,7 +263,7 @@ impl Context {
         )?)
     }
 
-    /// The study's samples of a model with averaged weights.
+    /// The study's samples of a model with averaged weights, as RGB pictures.
     ///
     /// # Errors
     /// [`StudyError::Stopped`] if the user asked to stop; a model that gives NaN.
@@ -296,7 +297,7 @@ impl Context {
             Some(latent) => latent.decode(values, label, progress),
             None => {
                 let [channels, height, width] = model.sample_shape();
-                Ok(SampledImages::from_values(&values, [indices.len(), channels, height, width]))
+                Ok(SampledImages::from_values(&values, [indices.len(), channels, height, width]).into_rgb())
             }
         }
     }
@@ -314,12 +315,25 @@ impl Context {
         Ok(StateDict::from_iter([("noise".to_owned(), noise)]))
     }
 
-    /// Pictures as a model of latents takes them; `None` where models are of pixels.
+    /// RGB pictures as the study's models take them: their latents, their luma (the channels of grey pictures are equal), or
+    /// themselves.
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn latents_of(&self, pictures: &SampledImages) -> Result<Option<DiffusedLatents>, StudyError> {
-        self.latent.as_ref().map(|latent| latent.encode_pictures(pictures)).transpose()
+    pub(crate) fn inputs_of(&self, pictures: &SampledImages) -> Result<ModelInputs, StudyError> {
+        if let Some(latent) = &self.latent {
+            return latent.encode_pictures(pictures);
+        }
+        let [_, height, width, _] = pictures.shape;
+        let shape = [self.unet.in_channels, height, width];
+        let values = match self.config.data.channels {
+            Channels::Rgb => planar_values(&pictures.pixels, shape),
+            Channels::Grey => {
+                let grey: Vec<u8> = pictures.pixels.iter().step_by(3).copied().collect();
+                planar_values(&grey, shape)
+            }
+        };
+        Ok(ModelInputs { values, shape })
     }
 
     /// All behaviours of a model and its samples, which were made from the noise of `repetition`. `full` loads the full model, whose

@@ -297,7 +297,7 @@ pub enum StudyError {
     /// The model of `train.load` is of images or latents of another size than the study's.
     #[error(
         "the network of `train.load`, {path}, is of {loaded} numbers (channels x height x width), and the study's {what} have \
-         {study}: set `data.resolution` to what the model was trained with, or load another model"
+         {study}: set `data.resolution` (and `data.channels`, 1 for grey) to what the model was trained with, or load another model"
     )]
     OtherSize {
         /// The folder.
@@ -336,6 +336,19 @@ pub enum StudyError {
         path: PathBuf,
         /// Its autoencoder.
         autoencoder: PathBuf,
+    },
+    /// A model of grey images with a study of colours, or the other way round.
+    #[error(
+        "{} is a network of {model} channels, but the study's images have {study}: `data.channels` is 1 for grey and 3 for colour",
+        path.display()
+    )]
+    OtherChannels {
+        /// The model folder.
+        path: PathBuf,
+        /// Its channels.
+        model: usize,
+        /// Those of the study's images.
+        study: usize,
     },
     /// Training, sampling or a model folder failed.
     #[error(transparent)]
@@ -461,6 +474,7 @@ impl StudyError {
                 | Self::OtherNetwork { .. }
                 | Self::OtherSize { .. }
                 | Self::NoLatentSpace { .. }
+                | Self::OtherChannels { .. }
                 | Self::Autoencoder { .. }
                 | Self::CommandSettings { .. }
                 | Self::NoFullModel { .. }

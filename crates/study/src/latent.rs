@@ -19,8 +19,8 @@ const SHARD: usize = 256;
 /// Ends the name of a mirrored image.
 const MIRRORED: &str = "-mirrored";
 
-/// What a model of latents takes in place of pictures.
-pub(crate) struct DiffusedLatents {
+/// Pictures as models take them.
+pub(crate) struct ModelInputs {
     /// Row-major `[images, channels, height, width]`.
     pub values: Vec<f32>,
     /// `[channels, height, width]`.
@@ -237,7 +237,7 @@ impl LatentSpace {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn encode_pictures(&self, pictures: &SampledImages) -> Result<DiffusedLatents, StudyError> {
+    pub fn encode_pictures(&self, pictures: &SampledImages) -> Result<ModelInputs, StudyError> {
         let [_, height, width, channels] = pictures.shape;
         let plane = height * width;
         let mut latents = Vec::new();
@@ -248,7 +248,7 @@ impl LatentSpace {
             latents.extend(self.model.encode_values(&values, shape, None, self.is_tiled())?);
         }
         self.model.scale_values(&mut latents);
-        Ok(DiffusedLatents { values: latents, shape: self.shape()? })
+        Ok(ModelInputs { values: latents, shape: self.shape()? })
     }
 
     /// The images of what was sampled, `[images, channels, height, width]`.

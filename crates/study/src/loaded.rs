@@ -43,7 +43,7 @@ impl LoadedModel {
         }
         if !config.model.is_left_out() {
             let [channels, side, _] = shape;
-            require_same_network(path, &network, &config.model.unet_of(channels, side)?)?;
+            require_same_network(path, &network, &config.model.unet(channels, side)?)?;
         }
         let hash = model_hash(&network, &weights);
         Ok(Self { model: UNet2DModel::from_state_dict(&network, &weights, device)?, hash })

@@ -6,12 +6,13 @@ use behavior::measure::held_out_loss::{HeldOutImages, HeldOutLoss, HeldOutLossCo
 use behavior::measure::image_similarity::{mean_squared_error, normalized_root_mse, structural_similarity};
 use behavior::{Behavior, LocalMeasure};
 use diffusion_core::UNet2DModel;
-use diffusion_core::samplers::{SampledImages, planar_values};
+use diffusion_core::samplers::SampledImages;
 use ledger::Value;
 use streams::Streams;
 
 use crate::context::Context;
 use crate::error::StudyError;
+use crate::latent::ModelInputs;
 
 /// For each picture k of the full model: `mse`, `nrmse` and `ssim` between it and picture k of the model, which begins at the
 /// same noise, and `diffusion_loss`, the model's noise-prediction error on it, with `measures.noises` noises at timesteps
@@ -104,21 +105,7 @@ pub(crate) fn losses(
     model: &UNet2DModel,
     pictures: &SampledImages,
 ) -> Result<Vec<f64>, StudyError> {
-    if let Some(latents) = context.latents_of(pictures)? {
-        return losses_on(context, model, latents.values, latents.shape);
-    }
-    let [_, height, width, channels] = pictures.shape;
-    let shape = [channels, height, width];
-    losses_on(context, model, planar_values(&pictures.pixels, shape), shape)
-}
-
-/// The model's loss on each of its inputs, `[images, channels, height, width]`.
-fn losses_on(
-    context: &Context,
-    model: &UNet2DModel,
-    pixels: Vec<f32>,
-    shape: [usize; 3],
-) -> Result<Vec<f64>, StudyError> {
+    let ModelInputs { values: pixels, shape } = context.inputs_of(pictures)?;
     let count = pixels.len() / shape.iter().product::<usize>().max(1);
     let images = HeldOutImages {
         pixels,

@@ -66,7 +66,7 @@ impl Measuring {
                 allowed: "above 0 where `diffusion_loss` is measured: it is the loss on held-out images",
             });
         }
-        let reference = config.measures.open_reference(config.data.resolution)?;
+        let reference = config.measures.open_reference(config.data.resolution, config.data.channels)?;
         let reference = match reference {
             Some(dataset) => {
                 let hash = dataset.content_hash()?;

@@ -151,7 +151,7 @@ impl Proxy {
             });
             let made = match made {
                 Err(DiffusionError::Stopped { .. }) => return Err(StudyError::Stopped),
-                other => other?,
+                other => other?.into_rgb(),
             };
             let size: usize = made.shape[1..].iter().product();
             shape[1..].copy_from_slice(&made.shape[1..]);

@@ -292,7 +292,7 @@ mod tests {
             all.set_text(&format!("{name}={value}")).unwrap();
         }
         let config = StudyConfig::layered(Some(DatasetPreset::Mnist), None, &all).unwrap();
-        let unet = config.model.unet(32).unwrap();
+        let unet = config.model.unet(3, 32).unwrap();
         let settings = RunSettings {
             config: &config,
             unet: &unet,

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use diffusion_core::UNet2DModel;
 use diffusion_core::model_folder::{self, model_hash};
 use diffusion_core::samplers::SampledImages;
+use diffusion_core::{UNet2DConfig, UNet2DModel};
 use ledger::Record;
 use removal::{Coalition, RemovalDistribution};
 use serde_json::Value;
@@ -23,10 +23,11 @@ use crate::runs::{Recipe, Run, measuring_settings, pruned_key};
 /// Loads a model folder: averaged weights if it has them, else the trained ones.
 ///
 /// # Errors
-/// If a file is missing, damaged, or does not fit the configuration; a forward process or an autoencoder other than the study's.
+/// If a file is missing, damaged, or does not fit the configuration; a forward process, channels or an autoencoder other than the study's.
 pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
     require_fitting(context, folder)?;
     let (config, weights) = model_folder::read_averaged_or_trained(folder)?;
+    require_same_channels(context, folder, &config)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
 }
 
@@ -37,7 +38,17 @@ pub fn load_model(context: &Context, folder: &Path) -> Result<UNet2DModel, Study
 pub fn load_trained_model(context: &Context, folder: &Path) -> Result<UNet2DModel, StudyError> {
     require_fitting(context, folder)?;
     let (config, weights) = model_folder::read(folder)?;
+    require_same_channels(context, folder, &config)?;
     Ok(UNet2DModel::from_state_dict(&config, &weights, &context.device)?)
+}
+
+/// Models of pixels must have the channels of the study's images.
+fn require_same_channels(context: &Context, folder: &Path, config: &UNet2DConfig) -> Result<(), StudyError> {
+    let (model, study) = (config.in_channels, context.config.data.channels.count());
+    if context.config.latent.is_none() && model != study {
+        return Err(StudyError::OtherChannels { path: folder.to_owned(), model, study });
+    }
+    Ok(())
 }
 
 /// Draw `k` of a distribution; of the study's own, as the study itself draws it.

@@ -94,6 +94,16 @@ impl SampledImages {
         }
         Self { pixels, shape: [images, height, width, channels] }
     }
+
+    /// Pictures of one channel with three equal ones; others as they are.
+    pub fn into_rgb(self) -> Self {
+        let [images, height, width, channels] = self.shape;
+        if channels != 1 {
+            return self;
+        }
+        let pixels = self.pixels.into_iter().flat_map(|grey| [grey; 3]).collect();
+        Self { pixels, shape: [images, height, width, 3] }
+    }
 }
 
 /// 8-bit images `[images, height, width, channels]` as networks take them: numbers c / 127.5 - 1 in planes, `[images, channels,

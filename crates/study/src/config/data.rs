@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use data::{ContributorKey, DataFormat, Dataset, OpenOptions, Resize, Selection};
+use data::{Channels, ContributorKey, DataFormat, Dataset, OpenOptions, Resize, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::require;
@@ -32,6 +32,9 @@ pub struct DataConfig {
     /// How images are brought to it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resize: Resize,
+    /// Channels that networks see: 3, or 1 for grey.
+    #[serde(default, skip_serializing_if = "Channels::is_rgb")]
+    pub channels: Channels,
     /// MiB of pixels kept in memory at most; images beyond are read at each use.
     #[serde(default = "default_cache_mib", skip_serializing_if = "is_default_cache")]
     pub cache_mib: u64,
@@ -72,6 +75,7 @@ impl DataConfig {
             format: self.format,
             identities: self.identities.clone(),
             resize: self.resize,
+            channels: self.channels,
             cache_bytes: Some(self.cache_mib << 20),
             ..OpenOptions::default()
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use behavior::measure::held_out_loss::HeldOutLossConfig;
 use behavior::{Behavior, CommandConfig, CommandName, Direction, WeightFiles};
-use data::{ContributorKey, Dataset, OpenOptions};
+use data::{Channels, ContributorKey, Dataset, OpenOptions};
 use serde::{Deserialize, Serialize};
 
 use super::require;
@@ -57,11 +57,15 @@ impl MeasuresConfig {
         *self == Self::default()
     }
 
-    /// Opens the reference images at the side of the training images.
-    pub(crate) fn open_reference(&self, resolution: usize) -> Result<Option<Dataset>, StudyError> {
+    /// Opens the reference images at the side of the training images, in grey where those are.
+    pub(crate) fn open_reference(
+        &self,
+        resolution: usize,
+        channels: Channels,
+    ) -> Result<Option<Dataset>, StudyError> {
         let Some(path) = &self.reference else { return Ok(None) };
         let resolution = u32::try_from(resolution).ok();
-        Ok(Some(Dataset::open(path, &OpenOptions { resolution, ..OpenOptions::default() })?))
+        Ok(Some(Dataset::open(path, &OpenOptions { resolution, channels, ..OpenOptions::default() })?))
     }
 
     /// The weights of all extractors, with those that ship in `folder`.

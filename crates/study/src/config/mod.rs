@@ -234,7 +234,7 @@ impl StudyConfig {
             // The size of its latents is in the autoencoder's folder, which `Context::open` reads.
             Some(latent) => latent.validate(&self.sample.sampler)?,
             None if self.model.is_left_out() => {}
-            None => self.model.unet(self.data.resolution).map(drop)?,
+            None => self.model.unet(self.data.channels.count(), self.data.resolution).map(drop)?,
         }
         require(
             !self.model.is_left_out() || self.train.load.is_some(),
@@ -242,6 +242,7 @@ impl StudyConfig {
             "missing",
             "a section [model] with the network's architecture, or the folder of a model in `train.load`",
         )?;
+        self.validate_channels()?;
         self.vqvae.validate()?;
         let schedule =
             self.diffusion.build().map_err(|source| StudyError::Section { section: "diffusion", source })?;
@@ -257,6 +258,25 @@ impl StudyConfig {
         self.evaluation.validate()?;
         self.compare.as_ref().map_or(Ok(()), CompareConfig::validate)?;
         Ok(self.slurm.as_ref().map_or(Ok(()), SlurmSettings::validate)?)
+    }
+
+    /// Grey images have no colours to measure, and autoencoders are of colours.
+    fn validate_channels(&self) -> Result<(), StudyError> {
+        if self.data.channels.is_rgb() {
+            return Ok(());
+        }
+        require(self.latent.is_none(), "data.channels", 1, "3 in latent space: autoencoders take colours")?;
+        let of_colours =
+            |behavior: &&Behavior| matches!(behavior, Behavior::Colourfulness | Behavior::Saturation);
+        match self.behaviors.iter().find(of_colours) {
+            Some(behavior) => require(
+                false,
+                "behaviors",
+                behavior.key(),
+                "other ones with `data.channels = 1`: it is 0 for every grey picture, so that nobody could be credited for it",
+            ),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub enum ModelPreset {
     Small,
     /// The 35.75 M parameter network for 32 x 32 images.
     Cifar,
-    /// The network for 1 x 32 x 32 digits, here with three colour channels.
+    /// The network for 1 x 32 x 32 digits.
     Mnist,
     /// The 274 M parameter network for 3 x 64 x 64 faces, or latents of faces.
     Celeba,
@@ -73,24 +73,16 @@ impl ModelConfig {
         self.left_out
     }
 
-    /// The network's configuration for colour images of `resolution` pixels.
-    ///
-    /// # Errors
-    /// [`StudyError::Model`] names the key that does not fit.
-    pub fn unet(&self, resolution: usize) -> Result<UNet2DConfig, StudyError> {
-        self.unet_of(3, resolution)
-    }
-
     /// The network's configuration for `channels` x `resolution` x `resolution` images or latents.
     ///
     /// # Errors
     /// [`StudyError::Model`] names the key that does not fit.
-    pub fn unet_of(&self, channels: usize, resolution: usize) -> Result<UNet2DConfig, StudyError> {
+    pub fn unet(&self, channels: usize, resolution: usize) -> Result<UNet2DConfig, StudyError> {
         let widths = self.block_out_channels.clone();
         let mut unet = match self.preset {
             ModelPreset::Small => UNet2DConfig::small(resolution, widths.as_deref().unwrap_or(&[32, 64, 64])),
             ModelPreset::Cifar => UNet2DConfig::cifar(),
-            ModelPreset::Mnist => UNet2DConfig { in_channels: 3, out_channels: 3, ..UNet2DConfig::mnist() },
+            ModelPreset::Mnist => UNet2DConfig::mnist(),
             ModelPreset::Celeba => UNet2DConfig::celeba_latent(),
         };
         unet.sample_size = resolution;
@@ -135,16 +127,16 @@ mod tests {
 
     #[test]
     fn the_presets_are_valid_and_can_be_changed() {
-        assert_eq!(parse("preset = 'cifar'").unet(32).unwrap(), UNet2DConfig::cifar());
+        assert_eq!(parse("preset = 'cifar'").unet(3, 32).unwrap(), UNet2DConfig::cifar());
         let small = parse("block_out_channels = [16, 32]\nattention_levels = [1]\nlayers_per_block = 2")
-            .unet(8)
+            .unet(3, 8)
             .unwrap();
         assert_eq!((small.levels(), small.layers_per_block, small.sample_size), (2, 2, 8));
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let error = |text: &str, size| parse(text).unet(size).unwrap_err().to_string();
+        let error = |text: &str, size| parse(text).unet(3, size).unwrap_err().to_string();
         assert!(error("attention_levels = [3]", 16).contains("model.attention_levels"));
         assert!(
             error("preset = 'cifar'\nblock_out_channels = [16, 32]", 16).contains("model.block_out_channels")

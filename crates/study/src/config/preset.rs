@@ -109,6 +109,7 @@ mod tests {
             let known: data::KnownDataset = preset.name().parse().unwrap();
             let config = StudyConfig::layered(Some(preset), None, &set).unwrap().data;
             assert_eq!(config.select, known.selection(), "{preset}");
+            assert_eq!(config.channels.count(), known.channels(), "{preset}");
             assert_eq!(config.horizontal_flip, known.horizontal_flip(), "{preset}");
         }
     }
