@@ -5,11 +5,15 @@ mod fuzzing;
 use std::fs;
 use std::path::Path;
 
-use diffusion_core::{StateDict, TensorF32};
+use diffusion_core::autoencoder::store::LatentStore;
+use diffusion_core::pipeline::Pipeline;
+use diffusion_core::{Device, StateDict, TensorF32, UNet2DConfig, UNet2DModel, model_folder};
 use fuzzing::fuzz;
 use ledger::reference::ReferenceDatabase;
 use ledger::{Record, RunKey};
 use removal::Coalition;
+use serde_json::json;
+use streams::Streams;
 use study::StudyConfig;
 
 fn project() -> &'static Path {
@@ -34,6 +38,92 @@ fn weights() {
     let refused = StateDict::from_safetensors(&huge, "huge").expect_err("2^60 numbers");
     assert!(refused.to_string().contains("huge"), "{refused}");
     fuzz("safetensors", &[whole, huge], |bytes| drop(StateDict::from_safetensors(bytes, "damaged")));
+}
+
+/// A folder of a pipeline as diffusers writes it, and the damaged bytes in place of one of its files.
+fn fuzz_pipeline(name: &str, file: &str, also: &[Vec<u8>]) {
+    let dir = tempfile::tempdir().expect("room for a folder");
+    let config = UNet2DConfig::small(4, &[8]);
+    let network = UNet2DModel::new(&config, &Device::flex(), &Streams::new(0)).expect("a small network");
+    let weights = network.state_dict().expect("weights");
+    let unet = dir.path().join("unet");
+    model_folder::write(&unet, &config, &weights, None).expect("room for a model");
+    let shards: serde_json::Map<String, serde_json::Value> =
+        weights.names().map(|tensor| (tensor.to_owned(), "part.safetensors".into())).collect();
+    fs::rename(unet.join("diffusion_pytorch_model.safetensors"), unet.join("part.safetensors"))
+        .expect("weights that were written");
+    for (path, content) in [
+        (
+            "model_index.json",
+            json!({ "_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"] }),
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            json!({ "_class_name": "DDPMScheduler", "beta_end": 0.02, "num_train_timesteps": 1000 }),
+        ),
+        (
+            "unet/diffusion_pytorch_model.safetensors.index.json",
+            json!({ "metadata": {}, "weight_map": shards }),
+        ),
+    ] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("room for a folder");
+        fs::write(path, content.to_string()).expect("room for a file");
+    }
+    let path = dir.path().join(file);
+    let mut seeds = vec![fs::read(&path).expect("it was just written")];
+    seeds.extend_from_slice(also);
+    let pipeline = Pipeline::open(dir.path()).expect("a whole pipeline").expect("an index");
+    model_folder::read(&pipeline.unet).expect("whole weights");
+    fuzz(name, &seeds, |bytes| {
+        fs::write(&path, bytes).expect("room for a file");
+        drop(Pipeline::open(dir.path()));
+        drop(model_folder::read(&unet));
+    });
+}
+
+#[test]
+fn indices_of_pipelines() {
+    fuzz_pipeline("model_index.json", "model_index.json", &[]);
+}
+
+#[test]
+fn schedulers() {
+    let huge = json!({ "_class_name": "DDPMScheduler", "num_train_timesteps": 1u64 << 60 }).to_string();
+    fuzz_pipeline("scheduler_config.json", "scheduler/scheduler_config.json", &[huge.into_bytes()]);
+}
+
+#[test]
+fn configurations_of_networks() {
+    fuzz_pipeline("config.json", "unet/config.json", &[]);
+}
+
+#[test]
+fn indices_of_shards() {
+    let outside = json!({ "weight_map": { "conv_in.bias": "../../../etc/hostname" } }).to_string();
+    let file = "unet/diffusion_pytorch_model.safetensors.index.json";
+    fuzz_pipeline("safetensors.index.json", file, &[outside.into_bytes()]);
+}
+
+#[test]
+fn latents() {
+    let dir = tempfile::tempdir().expect("room for a folder");
+    let store = LatentStore::new(dir.path(), "abc", "mean", [1, 2, 2]);
+    let path = store.write(&["a".to_owned(), "b".to_owned()], &[0.5; 8]).expect("room for a shard");
+    let whole = fs::read(&path).expect("a shard");
+    fuzz("latents", &[whole], |bytes| {
+        fs::write(&path, bytes).expect("room for a file");
+        drop(store.read(|_| true));
+    });
+}
+
+/// What `torch.save` writes, zipped or as once.
+#[test]
+fn torch_files() {
+    let folder = project().join("crates/pickle/tests/fixtures");
+    let seeds = ["state.pth", "nested.pth", "legacy.pth", "evil.pth", "script.pt"]
+        .map(|name| fs::read(folder.join(name)).expect("a fixture"));
+    fuzz("torch", &seeds, |bytes| drop(pickle::torch_file(bytes)));
 }
 
 #[test]
