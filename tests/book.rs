@@ -202,6 +202,113 @@ fn every_key_is_documented(folder: &Path) {
     assert!(keys > 60, "only {keys} keys were found");
 }
 
+/// Sections of study-file.md, with the tables of a study file whose keys they document: a table's name, and keys that it needs to be
+/// read at all.
+const SECTIONS: [(&str, &[(&str, &str)]); 18] = [
+    ("## Top level", &[("", "")]),
+    ("## `[data]`", &[("data", ""), ("data.select", "")]),
+    ("## `[latent]`", &[("latent", "")]),
+    ("## `[vqvae]`", &[("vqvae", "")]),
+    ("## `[model]`", &[("model", "")]),
+    ("## `[diffusion]`", &[("diffusion", "")]),
+    (
+        "## `[train]`",
+        &[
+            ("train", ""),
+            ("train.log", ""),
+            ("train.optimization", ""),
+            ("train.optimization.optimizer", "kind = 'adam'"),
+            ("train.optimization.ema", ""),
+        ],
+    ),
+    ("## `[prune]`", &[("prune", "")]),
+    ("## `[fine_tune]`", &[("fine_tune", "")]),
+    ("## `[unlearn]`", &[("unlearn", "")]),
+    ("## `[coalitions]`", &[("coalitions", "")]),
+    (
+        "## `[sample]`",
+        &[("sample", ""), ("sample.sampler", "kind = 'ddim'"), ("sample.sampler", "kind = 'ddpm'")],
+    ),
+    ("## `[measures]`", &[("measures", "")]),
+    ("## `[evaluation]`", &[("evaluation", "")]),
+    ("## `[influence]`", &[("influence", "")]),
+    ("## `[compare]`", &[("compare", "")]),
+    ("## `[slurm]`", &[("slurm", "")]),
+    ("## Behaviours", &[("measures.commands.mine", "")]),
+];
+
+/// The keys that the parser takes in a table: it names them when it refuses another.
+fn accepted_keys(table: &str, needed: &str) -> BTreeSet<String> {
+    let head = if table.is_empty() { String::new() } else { format!("[{table}]\n{needed}\n") };
+    let text = format!("{head}no_such_key = 1\n");
+    let error =
+        StudyConfig::parse(&text, Path::new("."), Path::new("study.toml")).expect_err("an unknown key");
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        message = format!("{message}\n{cause}");
+        source = cause.source();
+    }
+    let (_, expected) = message
+        .split_once("unknown field `no_such_key`, expected ")
+        .unwrap_or_else(|| panic!("[{table}] names no keys: {message}"));
+    let expected = expected.lines().next().unwrap_or_default();
+    // The key that tells which kind of table it is, is none of those of the kind.
+    let kind = needed.split_once(" = ").map(|(key, _)| key);
+    expected.split('`').skip(1).step_by(2).chain(kind).map(str::to_owned).collect()
+}
+
+/// The keys in the rows of a section's tables of keys.
+fn documented_keys(section: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut in_table = false;
+    for line in section.lines() {
+        // Behaviours are no keys of a file.
+        let begins = line.starts_with("| key") && !line.starts_with("| key | what |");
+        in_table = begins || in_table && line.starts_with('|');
+        let key = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |"));
+        if let (true, Some((key, _))) = (in_table, key) {
+            assert!(keys.insert(key.to_owned()) || key == "batch_size" || key == "steps", "`{key}` twice");
+        }
+    }
+    keys
+}
+
+#[test]
+fn study_file_md_has_the_keys_that_the_parser_takes_and_no_others() {
+    let chapter = read(&project().join("docs/src/study-file.md"));
+    let mut sections: Vec<String> = Vec::new();
+    for line in chapter.lines() {
+        match sections.last_mut() {
+            Some(section) if !line.starts_with("## ") => *section += &format!("{line}\n"),
+            _ => sections.push(format!("{line}\n")),
+        }
+    }
+    let with_tables: Vec<&str> = SECTIONS.iter().map(|(heading, _)| *heading).collect();
+    for section in &sections {
+        let heading = section.lines().next().unwrap_or_default();
+        assert!(
+            with_tables.contains(&heading) || documented_keys(section).is_empty(),
+            "{heading} is not compared with the parser"
+        );
+    }
+    for (heading, tables) in SECTIONS {
+        let section = sections.iter().find(|section| section.lines().next() == Some(heading));
+        let section = section.unwrap_or_else(|| panic!("study-file.md has no section {heading}"));
+        let mut accepted: BTreeSet<String> =
+            tables.iter().flat_map(|(table, needed)| accepted_keys(table, needed)).collect();
+        // Tables that have a section of their own.
+        accepted.retain(|key| {
+            !heading.contains("Top level") || !with_tables.contains(&format!("## `[{key}]`").as_str())
+        });
+        // Tables of which the text says which keys they have.
+        let documented = documented_keys(section);
+        let named = |key: &String| section.contains(&format!("`[{}.{key}]`", tables[0].0));
+        accepted.retain(|key| documented.contains(key) || !named(key));
+        assert_eq!(documented, accepted, "{heading}");
+    }
+}
+
 #[test]
 fn the_study_of_the_readme_is_valid() {
     let path = project().join("README.md");
