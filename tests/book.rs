@@ -309,6 +309,99 @@ fn study_file_md_has_the_keys_that_the_parser_takes_and_no_others() {
     }
 }
 
+/// The options of the method's first implementation, stage by stage, by the headings of `options.md`.
+const OPTIONS: [(&str, &str); 4] = [
+    (
+        "Training",
+        "dataset method load excluded_class removal_dist datamodel_alpha removal_seed opt_seed outdir \
+         keep_all_ckpts db exp_name gradient_accumulation_steps pruning_ratio pruner thr \
+         mixed_precision precompute_stage use_8bit_optimizer ema_inv_gamma ema_power ema_max_decay \
+         num_inference_steps num_train_steps save_null_model log_freq",
+    ),
+    (
+        "Pruning",
+        "load dataset pruning_ratio pruner thr mixed_precision gradient_accumulation_steps \
+         ema_inv_gamma ema_power ema_max_decay num_inference_steps",
+    ),
+    (
+        "Unlearning",
+        "dataset method load excluded_class removal_dist datamodel_alpha removal_seed opt_seed outdir \
+         keep_all_ckpts db exp_name gradient_accumulation_steps pruning_ratio pruner thr \
+         mixed_precision precompute_stage use_8bit_optimizer ema_inv_gamma ema_power ema_max_decay \
+         num_inference_steps num_train_steps save_null_model log_freq iu_ratio ga_ratio gd_steps \
+         lora_rank lora_dropout reference_dir batch_size n_samples model_behavior use_ema n_noises \
+         pruned",
+    ),
+    (
+        "Scores",
+        "dataset removal_dist datamodel_alpha model_behavior_key train_db train_exp_name method \
+         full_db null_db max_train_size test_db test_exp_name num_test_subset n_samples by_class \
+         bootstrapped num_bootstrap_iters gd_steps",
+    ),
+];
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The options that a cell names, without dashes and values.
+fn options(cell: &str) -> impl Iterator<Item = &str> {
+    quoted(cell).filter_map(|word| word.strip_prefix("--")?.split(' ').next())
+}
+
+/// The tests that a row names, each with its file: the one named behind it, or that of the table's head.
+fn tests_of<'a>(cell: &'a str, usual: &'a str) -> Vec<(&'a str, &'a str)> {
+    let mut tests: Vec<(&str, &str)> = Vec::new();
+    for word in quoted(cell) {
+        match (word.ends_with(".rs"), tests.last_mut()) {
+            (true, Some(last)) => last.1 = word,
+            _ => tests.push((word, usual)),
+        }
+    }
+    tests
+}
+
+#[test]
+fn every_option_has_a_test_that_gives_it_to_the_binary() {
+    let page = read(&project().join("docs/src/options.md"));
+    for (stage, expected) in OPTIONS {
+        let section =
+            page.split("\n## ").find(|part| part.starts_with(stage)).expect("a section for the stage");
+        let rows: Vec<Vec<&str>> = section
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| ---"))
+            .map(|line| line.trim_matches('|').split('|').collect())
+            .collect();
+        let head = rows[0].last().expect("a head has cells");
+        let usual =
+            quoted(head).next().and_then(|path| path.strip_prefix("tests/")).expect("the file of the tests");
+        for option in expected.split_whitespace() {
+            let found = rows[1..].iter().any(|row| options(row[0]).any(|named| named == option));
+            assert!(found, "{stage}: options.md has no row for --{option}");
+        }
+        for row in &rows[1..] {
+            let tests = tests_of(row.last().expect("a row has cells"), usual);
+            assert!(!tests.is_empty(), "{stage}: no test is named for {}", row[0]);
+            let mut texts = String::new();
+            for (name, file) in tests {
+                let text = read(&project().join("tests").join(file));
+                assert!(
+                    text.contains(&format!("#[test]\nfn {name}()")),
+                    "{stage}: {file} has no test {name}"
+                );
+                texts.push_str(&text);
+            }
+            for option in options(row[0]) {
+                let given = [option.to_owned(), option.replace('_', "-")]
+                    .iter()
+                    .any(|spelled| texts.contains(&format!("\"--{spelled}")));
+                assert!(given, "{stage}: no test of {} gives --{option}", row[0]);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_study_of_the_readme_is_valid() {
     let path = project().join("README.md");

@@ -142,10 +142,19 @@ fn options_of_fine_tuning_reach_it() {
     let plain = tune("tuned", &[]);
     let state = read_json(&STUDY.path("tuned/state.json"));
     assert_eq!(state["step"], 4);
-    let decay = tune("tuned decay", &["--ema_max_decay", "0.5", "--gradient_accumulation_steps", "2"]);
+    let ema = ["--ema_inv_gamma", "2.0", "--ema_power", "0.25", "--ema_max_decay", "0.5"];
+    let decay = tune("tuned decay", &[&ema[..], &["--gradient_accumulation_steps", "2"]].concat());
     assert_ne!(plain["hash"], decay["hash"]);
-    let text = fs::read_to_string(STUDY.path("tuned decay/state.json")).unwrap();
-    assert!(text.contains("0.5"), "{text}");
+    let state = read_json(&STUDY.path("tuned decay/state.json"));
+    let training = &state["settings"]["training"];
+    for (place, value) in [
+        ("/ema/inv_gamma", 2.0),
+        ("/ema/power", 0.25),
+        ("/ema/max_decay", 0.5),
+        ("/gradient_accumulation_steps", 2.0),
+    ] {
+        assert_eq!(training.pointer(place).unwrap().as_f64(), Some(value), "{place}: {training}");
+    }
     tune("tuned half", &["--mixed_precision", "bf16", "--use_8bit_optimizer"]);
     let state = read_json(&STUDY.path("tuned half/state.json"));
     assert_eq!(state["settings"]["training"]["mixed_precision"], "bf16");

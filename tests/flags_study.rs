@@ -2,41 +2,33 @@
 
 mod tiny_study;
 
-use tiny_study::{DATASETS, SAMPLE, TRAIN, TinyStudy, run};
+use tiny_study::{DATASETS, SAMPLE, TRAIN, TinyStudy, UNLEARN, run};
 
 #[test]
 fn a_preset_needs_no_file() {
     let study = TinyStudy::new();
     let out = study.path("model");
     let images = format!("{DATASETS}/openclipart32");
-    let output = run(
-        TRAIN,
-        [
-            "--dataset",
-            "mnist",
-            "--data",
-            &images,
-            "--out",
-            out.to_str().unwrap(),
-            "-q",
-            "--set",
-            "train.steps=2",
-            "--set",
-            "data.resolution=8",
-            "--set",
-            "data.select.largest=3",
-            "--set",
-            "model.preset=small",
-            "--set",
-            "model.block_out_channels=[8, 8]",
-        ],
-    );
-    let trained = output.succeeded().json();
+    let settings = [
+        "train.steps=2",
+        "data.resolution=8",
+        "data.select.largest=3",
+        "model.preset=small",
+        "model.block_out_channels=[8, 8]",
+    ];
+    let preset = ["--dataset", "mnist", "--data", &images, "-q"];
+    let arguments = [&preset[..], &settings.map(|key| ["--set", key]).concat()].concat();
+    let trained = run(TRAIN, [&arguments[..], &["--out", out.to_str().unwrap()]].concat()).json();
     assert_eq!(trained["steps"], 2);
     let state = std::fs::read_to_string(out.join("state.json")).unwrap();
     // The preset's batch size and learning rate, not the defaults.
     assert!(state.contains("\"batch_size\": 64") || state.contains("\"batch_size\":64"), "{state}");
     assert!(state.contains("0.001"), "{state}");
+    // Retraining without leaving anybody out is the same training.
+    let again = study.path("again");
+    let of_all = ["--method", "retrain", "--members", "0,1,2", "--out", again.to_str().unwrap()];
+    let again = run(UNLEARN, [&arguments[..], &of_all].concat()).json();
+    assert_eq!(again["hash"], trained["hash"]);
 }
 
 #[test]

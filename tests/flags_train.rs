@@ -126,6 +126,9 @@ fn who_is_trained_on_can_be_chosen() {
     assert_eq!(without("name", &["--excluded_class", "Jakob"]), "4:b");
     assert_eq!(without("index", &["--excluded_class", "2,0"]), "4:a");
     assert_eq!(without("members", &["--members", "1,3"]), "4:a");
+    let [file, out] = ["study.toml", "members"].map(|name| study.path(name).display().to_string());
+    let again = run(TRAIN, [&file, "--outdir", &out, "--members", "1,3"]).json();
+    assert_eq!((&again["model"], &again["coalition"]), (&out.as_str().into(), &"4:a".into()));
     assert_eq!(without("loo", &["--removal_dist", "loo", "--removal_seed", "2"]), "4:b");
     let half =
         without("half", &["--removal_dist", "datamodel", "--datamodel_alpha", "0.5", "--removal_seed", "1"]);

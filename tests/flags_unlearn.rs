@@ -142,14 +142,28 @@ fn options_of_training_reach_the_method_and_leave_their_logs() {
     assert_ne!(of_two("other seed", &["--method", "gd", "--opt_seed", "9"])["hash"], plain["hash"]);
 
     let log = ["--log_freq", "1", "--keep_all_ckpts", "--checkpoint_every", "1", "--save_null_model"];
-    let logged = of_two("logged", &[&["--method", "gd"], &log[..]].concat());
-    assert_eq!(logged["hash"], plain["hash"], "what is left beside changes nothing");
-    let folder = STUDY.path("logged-log");
-    let rows = fs::read_to_string(folder.join("metrics.csv")).unwrap();
-    assert!(rows.starts_with("step,loss,gradient_norm,images_per_second,skipped_steps\n1,"), "{rows}");
-    assert_eq!(rows.lines().count(), 3);
-    assert!(folder.join("checkpoints/0000001/state.json").is_file());
-    assert!(folder.join("null/config.json").is_file());
+    for method in ["gd", "lora"] {
+        let name = format!("logged {method}");
+        let plain = of_two(&format!("untouched {method}"), &["--method", method]);
+        let logged =
+            of_two(&name, &[&["--method", method, "--set", "train.log.sample_every=2"], &log[..]].concat());
+        assert_eq!(logged["hash"], plain["hash"], "what is left beside changes nothing");
+        let folder = STUDY.path(&format!("{name}-log"));
+        let rows = fs::read_to_string(folder.join("metrics.csv")).unwrap();
+        assert!(rows.starts_with("step,loss,gradient_norm,images_per_second,skipped_steps\n1,"), "{rows}");
+        assert_eq!(rows.lines().count(), 3);
+        let events = fs::metadata(folder.join("events.out.tfevents.0000000000")).unwrap();
+        assert!(events.len() > 200, "{method}: {}", events.len());
+        assert!(folder.join("checkpoints/0000001/state.json").is_file());
+        assert!(folder.join("samples/0000002.png").is_file());
+        assert!(folder.join("null/config.json").is_file());
+        assert_no_leftovers(&folder);
+    }
+    // Adapters that have not learnt anything leave the parent as it is.
+    assert_eq!(
+        bytes("logged lora-log/null", "diffusion_pytorch_model.safetensors"),
+        bytes("logged gd-log/null", "diffusion_pytorch_model.safetensors")
+    );
 
     // Retraining by the settings of [train]; those who are left out by name; what finds a pruned model in the reference.
     let pruned = path("pruned");
@@ -337,7 +351,11 @@ fn what_cannot_be_is_refused() {
     assert!(!STUDY.path("refused").exists());
     ask("marked", &["--load", &pruned, "--pruned", "--method", "ga", "--members", "0"]).succeeded();
 
-    refused(&pruned, &["--method", "conditional", two[0], two[1]], &["`conditional`", "tribute run"]);
+    for (more, part) in [(["--repetition", "1"], "--repetition"), (["--use_ema", "false"], "--use-ema")] {
+        let conditional = ["--method", "conditional", two[0], two[1]];
+        refused(&pruned, &[&conditional[..], &more].concat(), &[part, "`conditional`"]);
+    }
+    refused(&pruned, &["--method", "conditional", "--coalition", "4:0"], &["`conditional`", "nobody"]);
     refused(&pruned, &["--mixed_precision", "fp8", two[0], two[1]], &["fp8", "bf16"]);
     refused(&pruned, &["--method", "lora", two[0], two[1], "--lora_rank", "65537"], &["lora_rank"]);
 

@@ -194,8 +194,11 @@ fn single_stages_work_in_latent_space() {
         "--quiet",
         "--n_noises",
         "2",
+        "--precompute_stage",
+        "save",
     ];
     let told = run(UNLEARN, local).json();
+    assert_eq!(files_below(&study.path("latents")).len(), 1, "latents are kept");
     let loss = told["behaviors"]["avg_diffusion_loss"].as_f64().unwrap();
     assert!(loss > 0.0 && loss.is_finite(), "{told}");
     let scores = run(

@@ -3,9 +3,12 @@
 mod tiny_study;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tiny_study::{Outcome, TRAIN, TRIBUTE, TinyStudy, products, read_json, records, records_of, run};
+use tiny_study::{
+    Outcome, TRAIN, TRIBUTE, TinyStudy, UNLEARN, products, read_json, records, records_of, run,
+};
 
 const INFLUENCE: &str = env!("CARGO_BIN_EXE_tribute-influence");
 
@@ -41,12 +44,9 @@ fn a_study_samples_one_network_for_all_coalitions() {
     assert!(scores(&report).iter().any(|score| *score != 0.0));
 
     // One network in one folder, for any number of coalitions; another length of its training is another network.
-    let conditional = |out: &str| {
-        let folders = fs::read_dir(study.path(out).join("models")).unwrap().map(|one| one.unwrap().path());
-        folders
-            .filter(|path| read_json(&path.join("config.json")).get("conditions").is_some())
-            .map(|path| read_json(&path.join("state.json"))["step"].as_u64().unwrap())
-            .collect::<Vec<_>>()
+    let conditional = |out: &str| -> Vec<u64> {
+        let networks = networks(&study.path(out), true).into_iter();
+        networks.map(|path| read_json(&path.join("state.json"))["step"].as_u64().unwrap()).collect()
     };
     assert_eq!(conditional("out"), [200]);
     let before = records(&out);
@@ -61,9 +61,82 @@ fn a_study_samples_one_network_for_all_coalitions() {
         Outcome::of(&mut study.drive("none", flags)).refused(2, parts);
     };
     refused(&["--set", "unlearn.conditional_steps=0"], &["unlearn.conditional_steps"]);
-    let file = study.file().display().to_string();
-    run(TRIBUTE, ["plan", &file, "--out", &study.path("planned").display().to_string()])
-        .refused(2, &["unlearn.method", "conditional", "tribute run"]);
+}
+
+/// The folders of a study's models whose networks have conditions, or have none.
+fn networks(out: &Path, conditional: bool) -> Vec<PathBuf> {
+    let folders = fs::read_dir(out.join("models")).unwrap().map(|one| one.unwrap().path());
+    folders
+        .filter(|path| read_json(&path.join("config.json")).get("conditions").is_some() == conditional)
+        .collect()
+}
+
+#[test]
+fn one_network_serves_many_machines_and_single_coalitions() {
+    let study = TinyStudy::edited(&[OF_FULL]);
+    study.complete("alone", &[]);
+    let (file, alone, shared) = (study.file(), study.path("alone"), study.path("shared"));
+    let plan = run(TRIBUTE, ["plan".as_ref(), file.as_os_str(), "--out".as_ref(), shared.as_os_str()]).json();
+    let stages: Vec<&str> =
+        plan["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["train", "condition", "coalitions", "retrain"]);
+    let list = shared.join("work.json").display().to_string();
+    let work = |stage: &str, index: &str, count: &str| {
+        let place = ["--plan", &list, "--stage", stage, "--index", index, "--count", count, "-q"];
+        run(TRIBUTE, [&["work"], &place[..]].concat())
+    };
+    work("condition", "0", "1").refused(1, &["--stage train"]);
+    work("train", "0", "1").succeeded();
+    work("coalitions", "1", "2").refused(1, &["--stage condition"]);
+    // A study from the full model has no pruning, and asking for it is harmless.
+    assert_eq!(work("prune", "0", "1").json()["tasks"], 0);
+    assert_eq!(work("condition", "0", "1").json()["tasks"], 1);
+    assert_eq!(work("condition", "1", "2").json()["tasks"], 0);
+    for (stage, index) in [("coalitions", "1"), ("retrain", "0"), ("coalitions", "0"), ("retrain", "1")] {
+        work(stage, index, "2").succeeded();
+    }
+    run(TRIBUTE, ["run".as_ref(), file.as_os_str(), "--out".as_ref(), shared.as_os_str()]).succeeded();
+    assert_eq!(records(&shared), records(&alone));
+    assert_eq!(products(&shared), products(&alone));
+    assert_eq!(networks(&shared, true).len(), 1);
+
+    // By the stage binary: the first call makes the network, the next ones find it.
+    let parent = networks(&alone, false);
+    assert_eq!(parent.len(), 1);
+    let [network, db] = ["network", "db.jsonl"].map(|name| study.path(name).display().to_string());
+    let made = records_of(&alone, "conditional_u");
+    let (file, parent) = (file.display().to_string(), parent[0].display().to_string());
+    let mut hashes = Vec::new();
+    for record in made.iter().filter(|record| !record.key().coalition.is_full()).take(2) {
+        let coalition = record.key().coalition.to_string();
+        let told = run(
+            UNLEARN,
+            [
+                &file,
+                "--out",
+                &network,
+                "--load",
+                &parent,
+                "--coalition",
+                &coalition,
+                "--db",
+                &db,
+                "--log_freq",
+                "50",
+                "-q",
+            ],
+        )
+        .json();
+        assert_eq!(told["run"], record.id().to_string());
+        assert_eq!(told["behaviors"], serde_json::to_value(&record.behaviors).unwrap());
+        hashes.push(told["hash"].clone());
+    }
+    assert_ne!(hashes[0], hashes[1]);
+    let trained = read_json(&study.path("network/state.json"));
+    let theirs = read_json(&networks(&alone, true)[0].join("state.json"));
+    assert_eq!((&trained["step"], &trained["files"]), (&theirs["step"], &theirs["files"]));
+    let rows = fs::read_to_string(study.path("network-log/metrics.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 5, "{rows}");
 }
 
 #[test]

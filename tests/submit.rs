@@ -183,3 +183,32 @@ fn the_same_command_takes_up_where_the_last_one_ended() {
     fs::write(&queue, "").unwrap();
     assert_eq!(told(&["--follow"]).json()["finished"], true);
 }
+
+#[test]
+fn no_more_coalitions_are_submitted_once_the_draws_have_ended() {
+    let study = TinyStudy::new();
+    let folder = study.file().parent().unwrap().to_owned();
+    let path = tools(&folder);
+    let queue = folder.join("queue");
+    let told = || {
+        let until = "coalitions.until={ kendall_tau = { least = 0.5 } }";
+        let arguments = ["--slurm", "--jobs", "2", "--poll", "1", "--set", until];
+        Outcome::of(submit(&study, &arguments).env("PATH", &path)).json()
+    };
+    let first = told();
+    assert_eq!(
+        (&first["stages"][2]["stage"], &first["stages"][2]["slices"]),
+        (&"coalitions".into(), &2.into())
+    );
+    // One slice ended, the other was lost, and the report waits for what it was submitted after.
+    for stage in ["train-0", "prune-0", "coalitions-0", "retrain-0", "retrain-1"] {
+        fs::write(study.path("out/slurm/done").join(stage), "0\n").unwrap();
+    }
+    let report = first["stages"][4]["jobs"][0].as_str().unwrap().to_owned();
+    fs::write(&queue, format!("{report}|PENDING|Dependency\n")).unwrap();
+    fs::write(study.path("out/stopped.json"), "{}").unwrap();
+    let seen = told();
+    assert_eq!(seen["stages"][2]["done"], 2);
+    assert_eq!(seen["stages"][2]["jobs"], first["stages"][2]["jobs"], "nothing is submitted again");
+    assert_eq!(fs::read_to_string(&queue).unwrap().lines().count(), 1);
+}

@@ -5,7 +5,7 @@ mod tiny_study;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tiny_study::{TRIBUTE, TinyStudy, records, run};
+use tiny_study::{TRIBUTE, TinyStudy, read_json, records, records_of, reported_scores, run};
 
 fn slice(plan: &Path, stage: &str, index: usize, count: usize) -> Command {
     let mut command = Command::new(TRIBUTE);
@@ -52,6 +52,54 @@ fn slices_on_many_machines_leave_the_records_of_one() {
     assert_eq!(alone.keys().collect::<Vec<_>>(), shared.keys().collect::<Vec<_>>());
     for (id, record) in &alone {
         assert_eq!(record.behaviors, shared[id].behaviors, "{id}");
+    }
+}
+
+#[test]
+fn draws_end_on_many_machines_where_they_end_on_one() {
+    let study = TinyStudy::edited(&[("retrain_coalitions = 1", "retrain_coalitions = 0")]);
+    let flags =
+        ["--coalitions", "40", "--until", "kendall_tau=0.05", "--choice", "active", "--candidates", "8"];
+    study.complete("alone", &flags);
+    let alone = study.path("alone");
+    let stopped = read_json(&alone.join("stopped.json"));
+    assert!(stopped["draws"].as_u64().unwrap() < 40, "{stopped}");
+    let file = study.file().display().to_string();
+    for at_once in [false, true] {
+        let out = study.path(&format!("at once {at_once}"));
+        let planned = ["plan", &file, "--out", out.to_str().unwrap()];
+        let planned = run(TRIBUTE, [&planned[..], &flags].concat()).json();
+        let tasks = planned["stages"][2]["tasks"].as_u64().unwrap() as usize;
+        let plan = out.join("work.json");
+        for stage in ["train", "prune"] {
+            all_succeed(vec![slice(&plan, stage, 0, 1).spawn().unwrap()]);
+        }
+        let coalitions = |k: usize, of: usize| slice(&plan, "coalitions", k, of).spawn().unwrap();
+        if at_once {
+            // Late draws are made while early ones are at work: more records, the same scores.
+            all_succeed((0..4).map(|k| coalitions(k, 4)).collect());
+        } else {
+            // One coalition after the other: those after the end make nothing.
+            (0..tasks).for_each(|k| all_succeed(vec![coalitions(k, tasks)]));
+            let made = records_of(&out, "gd").len();
+            assert_eq!(made, records_of(&alone, "gd").len());
+            assert!(made < tasks - 1, "{made} of {tasks}");
+        }
+        assert_eq!(read_json(&out.join("stopped.json")), stopped);
+        all_succeed(vec![slice(&plan, "retrain", 0, 1).spawn().unwrap()]);
+        let own = out.join("study.toml");
+        run(TRIBUTE, ["run".as_ref(), own.as_os_str(), "--out".as_ref(), out.as_os_str()]).succeeded();
+        assert_eq!(read_json(&out.join("stopped.json")), stopped);
+        assert_eq!(reported_scores(&out), reported_scores(&alone));
+        let (ours, theirs) = (records(&out), records(&alone));
+        assert!(theirs.iter().all(|(id, record)| ours.get(id) == Some(record)));
+        assert!(at_once || ours == theirs);
+        // Planned anew, the end is forgotten, and found again by whoever looks first.
+        run(TRIBUTE, [&["plan", &file, "--out", out.to_str().unwrap()], &flags[..]].concat()).succeeded();
+        assert!(!out.join("stopped.json").exists());
+        all_succeed(vec![coalitions(tasks - 1, tasks)]);
+        assert_eq!(read_json(&out.join("stopped.json")), stopped);
+        assert_eq!(records(&out), ours);
     }
 }
 

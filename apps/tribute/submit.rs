@@ -254,7 +254,7 @@ impl SubmitArgs {
             Some(program) => program.clone(),
             None => std::env::current_exe().context("cannot tell where this program is: give --program")?,
         };
-        let dir = StudyDir::new(out);
+        let (dir, until) = (StudyDir::new(out), context.config.coalitions.until);
         let text = |path: &Path| path.display().to_string();
         let compute = |link: &str| {
             let cpus = settings.resources(link).cpus.unwrap_or(1) as usize;
@@ -276,6 +276,7 @@ impl SubmitArgs {
                 slices,
                 needs: stage.needs.iter().map(|need| need.name().to_owned()).collect(),
                 command,
+                enough: (stage.stage == Stage::Coalitions && until.is_some()).then(|| dir.stopped()),
             });
         }
         let mut command: Vec<Word> =
@@ -288,6 +289,7 @@ impl SubmitArgs {
             slices: 1,
             needs: links.iter().map(|link| link.name.clone()).collect(),
             command,
+            enough: None,
         });
         Ok(Chain { study: context.config.name.clone(), folder: out.to_owned(), links, settings })
     }
@@ -297,6 +299,7 @@ fn about(stage: Stage) -> &'static str {
     match stage {
         Stage::Train => "Training of the full model",
         Stage::Prune => "Pruning of the full model and fine-tuning of what is left",
+        Stage::Condition => "Teaching the model its contributors",
         Stage::Coalitions => "The models of the coalitions",
         Stage::Retrain => "The retrained models that judge the scores",
     }

@@ -13,7 +13,7 @@ pub struct WorkArgs {
     /// The list that `tribute plan` wrote
     #[arg(long)]
     plan: PathBuf,
-    /// Stage: train, prune, coalitions or retrain
+    /// Stage: train, prune, condition, coalitions or retrain
     #[arg(long)]
     stage: Stage,
     /// Which slice, from 0: the array index of a cluster's job

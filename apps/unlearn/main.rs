@@ -87,6 +87,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ));
         }
     };
+    if method.method == Method::Conditional {
+        if arguments.repetition > 0 {
+            return Err(usage(
+                "--repetition is for methods that train a model for each coalition: leave it out with `conditional`",
+            ));
+        }
+        if !arguments.use_ema {
+            return Err(usage(
+                "--use-ema false is for methods that train a model for each coalition: `conditional` samples averaged weights",
+            ));
+        }
+    }
     let parent = arguments.parent.as_deref().map(|folder| load_model(&context, folder)).transpose()?;
     let pruned = parent.as_ref().map(|parent| !parent.config().pruned_channels.is_empty());
     check_parent(method, pruned, arguments.pruned)?;

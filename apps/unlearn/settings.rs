@@ -10,8 +10,8 @@ use unlearn::{Method, MethodOn, ParentModel};
 /// Settings of the methods and of what is measured.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Method: retrain, gd, ga, iu, lora, with the suffix _u on the unpruned model; or prune_fine_tune. The study's when
-    /// left out
+    /// Method: retrain, gd, ga, iu, lora, conditional, the last five with the suffix _u on the unpruned model; or
+    /// prune_fine_tune. The study's when left out
     #[arg(long)]
     pub method: Option<MethodOn>,
     /// Optimiser steps of gd and lora (unlearn.steps)

@@ -38,6 +38,15 @@ pub struct Link {
     pub needs: Vec<String>,
     /// What does one slice, without a shell.
     pub command: Vec<Word>,
+    /// A file that is there once slices which have not begun are needless; they then count as done.
+    pub enough: Option<PathBuf>,
+}
+
+impl Link {
+    /// Whether slices that have not begun are needless.
+    pub fn has_enough(&self) -> bool {
+        self.enough.as_deref().is_some_and(Path::exists)
+    }
 }
 
 /// Links in an order in which they can be done.

@@ -103,7 +103,10 @@ impl<'a> Follower<'a> {
         // What each link leaves for those after it: the jobs they have to wait for, or `None` where they cannot go on.
         let mut ahead: BTreeMap<&str, Option<Vec<String>>> = BTreeMap::new();
         for link in &self.chain.links {
-            let done = self.chain.done(link)?;
+            let mut done = self.chain.done(link)?;
+            let enough = link.has_enough();
+            // Neither done nor needed.
+            let mut needless = BTreeSet::new();
             let needed: Vec<&Option<Vec<String>>> =
                 link.needs.iter().filter_map(|need| ahead.get(need.as_str())).collect();
             let ready = needed.iter().all(|jobs| jobs.as_ref().is_some_and(Vec::is_empty));
@@ -119,8 +122,8 @@ impl<'a> Follower<'a> {
             };
             let mut to_submit = Vec::new();
             let mut sure = true;
-            for (slice, &done) in done.iter().enumerate() {
-                if done {
+            for (slice, done) in done.iter_mut().enumerate() {
+                if *done {
                     count.done += 1;
                     continue;
                 }
@@ -137,6 +140,12 @@ impl<'a> Follower<'a> {
                             link.name, activity.reason
                         ));
                     }
+                    continue;
+                }
+                if enough {
+                    *done = true;
+                    count.done += 1;
+                    needless.insert(slice);
                     continue;
                 }
                 let place = (link.name.clone(), slice);
@@ -168,7 +177,7 @@ impl<'a> Follower<'a> {
             // Known to be missing, and waiting for what they need.
             missing.extend(to_submit.iter().map(|&slice| (link.name.clone(), slice)));
             let going_on = sure && count.failed == 0 && to_submit.is_empty();
-            ahead.insert(&link.name, going_on.then(|| self.unfinished(link, &done)));
+            ahead.insert(&link.name, going_on.then(|| self.unfinished(link, &done, &needless)));
             seen.links.push(count);
         }
         self.missing = missing;
@@ -235,8 +244,8 @@ impl<'a> Follower<'a> {
     }
 
     /// The jobs that do the slices that are not done: whole ones where all their elements are still theirs to do, else
-    /// single elements, since a job some of whose elements failed never counts as successful.
-    fn unfinished(&self, link: &Link, done: &[bool]) -> Vec<String> {
+    /// single elements, since a job some of whose elements failed never counts as successful; `needless` ones may have.
+    fn unfinished(&self, link: &Link, done: &[bool], needless: &BTreeSet<usize>) -> Vec<String> {
         let mut after = Vec::new();
         for job in self.jobs.submitted.iter().filter(|job| job.link == link.name) {
             let own = |slice: &&usize| {
@@ -247,7 +256,7 @@ impl<'a> Follower<'a> {
             if open.is_empty() {
                 continue;
             }
-            if job.slices.iter().all(|slice| own(&slice)) {
+            if job.slices.iter().all(|slice| own(&slice) && !needless.contains(slice)) {
                 after.push(job.job.clone());
             } else {
                 after.extend(open.iter().map(|&slice| queue_id(link, &job.job, slice)));
@@ -372,6 +381,7 @@ mod tests {
             slices,
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
             command: vec!["true".into()],
+            enough: None,
         };
         let links = vec![
             link("train", 1, &[]),
@@ -442,6 +452,36 @@ mod tests {
         assert_eq!(all[3].array.as_deref(), Some("2"));
         // Job 101 can never succeed as a whole any more.
         assert_eq!(all[4].after, ["101_0", "101_3", "103"]);
+    }
+
+    #[test]
+    fn once_there_is_enough_nothing_more_is_submitted_and_what_runs_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut chain, still) = (chain(folder.path()), Still::default());
+        let enough = folder.path().join("enough");
+        chain.links[1].enough = Some(enough.clone());
+        let mut follower = Follower::new(&chain, &still, "plan").unwrap();
+        follower.advance().unwrap();
+        still.end("100");
+        leave(&chain, "done", "train-0", 0);
+        // Slice 1 fails, slice 2 vanishes, and with them the report; but the others came to enough meanwhile.
+        for id in ["101_1", "101_2", "102"] {
+            still.end(id);
+        }
+        leave(&chain, "failed", "coalitions-1", 1);
+        fs::write(&enough, "").unwrap();
+        let seen = follower.advance().unwrap();
+        assert_eq!((seen.links[1].done, seen.links[1].waiting, seen.links[1].failed), (2, 2, 0));
+        follower.advance().unwrap();
+        // The report waits for those that are in the queue, and not for the job as a whole, which can never succeed.
+        assert_eq!(still.submitted.borrow().len(), 4);
+        assert_eq!(still.last().after, ["101_0", "101_3"]);
+        for (id, name) in [("101_0", "coalitions-0"), ("101_3", "coalitions-3"), ("103", "report-0")] {
+            still.end(id);
+            leave(&chain, "done", name, 0);
+        }
+        assert!(follower.advance().unwrap().finished());
+        assert_eq!(still.submitted.borrow().len(), 4);
     }
 
     #[test]

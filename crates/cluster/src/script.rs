@@ -140,6 +140,7 @@ mod tests {
             slices: 3,
             needs: Vec::new(),
             command,
+            enough: None,
         };
         let settings =
             SlurmSettings { time: Some("1:00:00".into()), mem: Some("2G".into()), ..Default::default() };

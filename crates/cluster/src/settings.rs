@@ -134,6 +134,9 @@ pub struct SlurmSettings {
     /// What pruning asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<LinkResources>,
+    /// What teaching the parent its contributors asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<LinkResources>,
     /// What each coalition's model asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coalitions: Option<LinkResources>,
@@ -171,6 +174,7 @@ impl SlurmSettings {
         let own = match link {
             "train" => &self.train,
             "prune" => &self.prune,
+            "condition" => &self.condition,
             "coalitions" => &self.coalitions,
             "retrain" => &self.retrain,
             "report" => &self.report,
@@ -222,6 +226,7 @@ impl SlurmSettings {
         let sections = [
             ("train.", &self.train),
             ("prune.", &self.prune),
+            ("condition.", &self.condition),
             ("coalitions.", &self.coalitions),
             ("retrain.", &self.retrain),
             ("report.", &self.report),

@@ -244,6 +244,18 @@ pub enum DiffusionError {
         reason: String,
     },
 
+    /// A 16-bit type that the device does not compute with.
+    #[error(
+        "`mixed_precision` is `{precision}`, but the device `{device}` has no numbers of that type: set it to `no` \
+         (--mixed_precision no), or choose another device with --device, such as `cpu`"
+    )]
+    NoSuchNumbers {
+        /// The setting's value.
+        precision: &'static str,
+        /// The device.
+        device: String,
+    },
+
     /// The device failed to run or to deliver a computation.
     #[error("the device failed: {reason}")]
     Device {

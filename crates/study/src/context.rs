@@ -1,6 +1,7 @@
 //! What every run of a study shares: images, network shape, schedule, measures and streams.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use behavior::Behavior;
@@ -9,6 +10,7 @@ use diffusion_core::autoencoder::Autoencoder;
 use diffusion_core::pipeline::Companions;
 use diffusion_core::samplers::{SampledImages, initial_noise, planar_values, sample_values};
 use diffusion_core::schedule::NoiseSchedule;
+use diffusion_core::training::TrainingConfig;
 use diffusion_core::{Denoiser, Device, DiffusionError, StateDict, TensorF32, UNet2DConfig, UNet2DModel};
 use ledger::Value;
 use removal::Coalition;
@@ -151,19 +153,48 @@ impl Context {
         if self.config.unlearn.method != Method::Conditional {
             return Ok(0.0);
         }
+        let folder = Proxy::folder(self, dir, &parent.hash)?;
+        Ok(self.proxy_in(&folder, &parent.model, &parent.hash, progress)?.seconds)
+    }
+
+    /// The network that stands for the models of all coalitions, made in `folder` from the parent of this hash.
+    ///
+    /// # Errors
+    /// As [`Proxy::make`].
+    pub(crate) fn proxy_in(
+        &self,
+        folder: &Path,
+        parent: &UNet2DModel,
+        hash: &str,
+        progress: &dyn Progress,
+    ) -> Result<&Proxy, StudyError> {
         if let Some(proxy) = self.proxy.get() {
-            return Ok(proxy.seconds);
+            return Ok(proxy);
         }
-        let made = Proxy::make(self, dir, parent, progress)?;
-        Ok(self.proxy.get_or_init(|| made).seconds)
+        let made = Proxy::make(self, folder, parent, hash, progress)?;
+        Ok(self.proxy.get_or_init(|| made))
     }
 
     /// The network that stands for the models of coalitions.
     ///
     /// # Errors
-    /// If [`Self::prepare_proxy`] has not made it.
+    /// If [`Self::proxy_in`] has not made it.
     pub(crate) fn proxy(&self) -> Result<&Proxy, StudyError> {
         Ok(self.proxy.get().ok_or(UnlearnError::NoCoalitionModel)?)
+    }
+
+    /// Checks that the device can compute as each of these trainings asks, before any of them begins.
+    ///
+    /// # Errors
+    /// [`DiffusionError::NoSuchNumbers`], by the name that the user gave the device.
+    pub(crate) fn can_train<'a>(
+        &self,
+        trainings: impl IntoIterator<Item = &'a TrainingConfig>,
+    ) -> Result<(), StudyError> {
+        for training in trainings {
+            training.mixed_precision.require_on(&self.device, &self.device_name)?;
+        }
+        Ok(())
     }
 
     /// Number of training images of each contributor.
@@ -293,13 +324,27 @@ impl Context {
             Err(DiffusionError::Stopped { .. }) => return Err(StudyError::Stopped),
             other => other?,
         };
-        match &self.latent {
-            Some(latent) => latent.decode(values, label, progress),
-            None => {
-                let [channels, height, width] = model.sample_shape();
-                Ok(SampledImages::from_values(&values, [indices.len(), channels, height, width]).into_rgb())
-            }
+        self.pictures(values, model.sample_shape(), label, progress)
+    }
+
+    /// What a network of samples of `shape` `[channels, height, width]` made, one after the other, as RGB pictures: decoded
+    /// where models are of latents.
+    ///
+    /// # Errors
+    /// [`StudyError::Stopped`] if the user asked to stop; NaN among the values.
+    pub(crate) fn pictures(
+        &self,
+        values: Vec<f32>,
+        shape: [usize; 3],
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<SampledImages, StudyError> {
+        if let Some(latent) = &self.latent {
+            return latent.decode(values, label, progress);
         }
+        let [channels, height, width] = shape;
+        let count = values.len() / shape.iter().product::<usize>();
+        Ok(SampledImages::from_values(&values, [count, channels, height, width]).into_rgb())
     }
 
     /// The noise that the study's samples of a model start from, as a tensor `noise` `[images, channels, height, width]`.

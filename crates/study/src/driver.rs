@@ -7,6 +7,7 @@ use diffusion_core::{DiffusionError, UNet2DModel};
 use ledger::{Claim, Ledger, Next, RunId};
 
 use crate::context::Context;
+use crate::enough::Watch;
 use crate::error::StudyError;
 use crate::execute::execute;
 use crate::layout::StudyDir;
@@ -31,7 +32,7 @@ impl Default for Workers {
     }
 }
 
-/// Executes all runs that have no record yet.
+/// Executes all runs that have no record yet; with `enough`, until that is met.
 ///
 /// Each worker claims a run in the ledger, so processes on one study never do a run twice, and the records do not
 /// depend on the number of workers.
@@ -48,6 +49,7 @@ pub(crate) fn execute_all(
     parent: Option<&UNet2DModel>,
     what: &str,
     workers: Workers,
+    enough: Option<&Watch<'_>>,
     progress: &dyn Progress,
 ) -> Result<(), StudyError> {
     let settings = context.run_settings();
@@ -62,7 +64,7 @@ pub(crate) fn execute_all(
     let total = Task { label: what.to_owned(), total: ids.len() as u64, unit: Unit::Runs };
     let bar = Mutex::new(Total { bar: progress.begin(total), done: (ids.len() - open.len()) as u64 });
     let count = workers.count.clamp(1, open.len());
-    let job = Job { context, dir, ledger, runs, ids: &ids, parent, progress, total: &bar };
+    let job = Job { context, dir, ledger, runs, ids: &ids, parent, enough, progress, total: &bar };
     let outcomes: Vec<Result<(), StudyError>> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..count)
             .map(|worker| {
@@ -101,16 +103,22 @@ struct Job<'a, 't> {
     runs: &'a [Run],
     ids: &'a [RunId],
     parent: Option<&'a UNet2DModel>,
+    enough: Option<&'a Watch<'a>>,
     progress: &'a dyn Progress,
     total: &'a Mutex<Total<'t>>,
 }
 
 impl Job<'_, '_> {
-    /// Claims and executes runs until none is left.
+    /// Claims and executes runs until none is left, or none is needed.
     fn work(&self, worker: usize, workers: usize) -> Result<(), StudyError> {
         loop {
             if self.progress.stop_requested() {
                 return Err(StudyError::Stopped);
+            }
+            if let Some(enough) = self.enough
+                && enough.is_met(self.progress)?
+            {
+                return Ok(());
             }
             match self.ledger.next_claim(self.ids, MAX_ATTEMPTS)? {
                 Next::Claimed(claim) => self.one(&claim, worker, workers)?,

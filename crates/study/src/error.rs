@@ -57,7 +57,7 @@ pub enum StudyError {
     #[error("which study? give a study file, or a data set's name with --dataset and its images with --data")]
     NoStudy,
     /// A word that names no stage.
-    #[error("unknown stage `{word}`; known are train, prune, coalitions, retrain")]
+    #[error("unknown stage `{word}`; known are train, prune, condition, coalitions, retrain")]
     UnknownStage {
         /// What was written.
         word: String,
@@ -478,6 +478,7 @@ impl StudyError {
                 | Self::Autoencoder { .. }
                 | Self::CommandSettings { .. }
                 | Self::NoFullModel { .. }
+                | Self::Diffusion(DiffusionError::NoSuchNumbers { .. })
                 // The study file says what users bring.
                 | Self::Behavior(behavior::BehaviorError::Missing { .. })
                 | Self::Removal(_)

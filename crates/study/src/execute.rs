@@ -10,6 +10,7 @@ use diffusion_core::samplers::SampledImages;
 use diffusion_core::training::{Outcome, StepReport, Trainer, TrainingTask};
 use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use ledger::{Record, RunKey, Value};
+use removal::Coalition;
 use unlearn::Method;
 
 use crate::context::Context;
@@ -129,14 +130,12 @@ pub fn execute(
 ) -> Result<Record, StudyError> {
     let key = run.key(&context.run_settings())?;
     if let (Recipe::Unlearn { .. }, Method::Conditional) = (&run.recipe, context.config.unlearn.method) {
-        let proxy = context.proxy()?;
-        let sample = || proxy.sample(context, &run.coalition, label, progress);
         // What is measured without pictures.
-        let model = proxy.at_mean(&run.coalition)?;
+        let model = context.proxy()?.at_mean(&run.coalition)?;
         let full = || trained_full_model(context, dir);
         let repetition = run.repetition();
         let measure = |samples: &SampledImages| context.measure(&model, samples, repetition, &full, progress);
-        let (record, samples) = record_of(context, key, 0.0, &sample, &measure)?;
+        let (record, samples) = proxy_record(context, key, &run.coalition, label, progress, &measure)?;
         write_sheet(&dir.samples(&record.id()), &samples)?;
         return Ok(record);
     }
@@ -196,6 +195,19 @@ pub(crate) fn measured_record(
 ) -> Result<(Record, SampledImages), StudyError> {
     let sample = || context.sample(model, repetition, label, progress);
     record_of(context, key, train_seconds, &sample, measure)
+}
+
+/// As [`measured_record`], of a coalition's pictures by the network that all coalitions share. No time of training is its own.
+pub(crate) fn proxy_record(
+    context: &Context,
+    key: RunKey,
+    coalition: &Coalition,
+    label: &str,
+    progress: &dyn Progress,
+    measure: &dyn Fn(&SampledImages) -> Result<Behaviors, StudyError>,
+) -> Result<(Record, SampledImages), StudyError> {
+    let sample = || context.proxy()?.sample(context, coalition, label, progress);
+    record_of(context, key, 0.0, &sample, measure)
 }
 
 /// The record of a run whose pictures `sample` makes, and the pictures.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use diffusion_core::model_folder::{self, model_hash, read_config};
-use diffusion_core::training::{CheckpointState, GradientExchange, Trainer, checkpoint_exists};
-use diffusion_core::{DiffusionError, UNet2DModel};
+use diffusion_core::training::{CheckpointState, GradientExchange, Trainer, TrainingTask, checkpoint_exists};
+use diffusion_core::unet::ConditionalUNet;
+use diffusion_core::{DiffusionError, Module, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
-use unlearn::Method;
+use unlearn::lora::LoraUNet;
+use unlearn::{Method, UnlearnError};
 
 use crate::config::TrainConfig;
 use crate::context::Context;
@@ -89,6 +91,7 @@ pub fn train_from(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let config = &context.config.train;
+    context.can_train([&config.optimization])?;
     let mut identity = BTreeMap::from([("data".to_owned(), context.data_hash.clone())]);
     if !images.is_full() {
         identity.insert("coalition".to_owned(), images.to_string());
@@ -124,7 +127,7 @@ pub fn train_from(
     TrainedModel::of(&train_into(context, trainer, &into, progress)?)
 }
 
-/// A training of a whole network into a folder.
+/// A training into a folder.
 pub(crate) struct Into<'a> {
     /// Where the model and its checkpoints are kept.
     pub folder: &'a Path,
@@ -142,21 +145,49 @@ pub(crate) struct Into<'a> {
     pub first_rank: bool,
 }
 
+/// What is trained, and the network that it stands for: what is sampled on the way and kept as the null model.
+pub(crate) trait Whole: Module {
+    /// The network, without autodiff.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn whole(&self) -> Result<UNet2DModel, StudyError>;
+}
+
+impl Whole for UNet2DModel {
+    fn whole(&self) -> Result<UNet2DModel, StudyError> {
+        Ok(self.clone())
+    }
+}
+
+impl Whole for LoraUNet {
+    fn whole(&self) -> Result<UNet2DModel, StudyError> {
+        Ok(self.merged()?)
+    }
+}
+
+impl Whole for ConditionalUNet {
+    /// Under the mean of all conditions.
+    fn whole(&self) -> Result<UNet2DModel, StudyError> {
+        Ok(self.at(&vec![1.0; self.len()])?)
+    }
+}
+
 /// Brings a trainer to its last step, and leaves what `[train.log]` says beside the model.
 ///
 /// # Errors
 /// As [`full_model`]; ranks that are lost.
-pub(crate) fn train_into(
+pub(crate) fn train_into<M: Whole, T: TrainingTask<M>>(
     context: &Context,
-    mut trainer: Trainer<UNet2DModel>,
+    mut trainer: Trainer<M, T>,
     into: &Into<'_>,
     progress: &dyn Progress,
-) -> Result<Trainer<UNet2DModel>, StudyError> {
+) -> Result<Trainer<M, T>, StudyError> {
     let config = &context.config.train;
     let Into { folder, steps, first_rank, .. } = *into;
     let kept = log_folder(folder);
     if !into.begun && first_rank && config.log.null_model {
-        let fresh = trainer.ema_model()?;
+        let fresh = trainer.ema_model()?.whole()?;
         let companions = Some(context.companions());
         model_folder::write(&kept.join("null"), fresh.config(), &fresh.state_dict()?, companions)?;
     }
@@ -192,9 +223,9 @@ fn next_pause(config: &TrainConfig, step: u64, last: u64) -> u64 {
 }
 
 /// Keeps pictures and checkpoints whose time has come.
-fn keep(
+fn keep<M: Whole, T: TrainingTask<M>>(
     context: &Context,
-    trainer: &Trainer<UNet2DModel>,
+    trainer: &Trainer<M, T>,
     into: &Into<'_>,
     kept: &Path,
     progress: &dyn Progress,
@@ -205,7 +236,8 @@ fn keep(
     if due(config.log.sample_every) {
         let path = kept.join("samples").join(format!("{step:07}.png"));
         if !path.is_file() {
-            let samples = context.sample(&trainer.ema_model()?, into.repetition, into.label, progress)?;
+            let samples =
+                context.sample(&trainer.ema_model()?.whole()?, into.repetition, into.label, progress)?;
             let parent = kept.join("samples");
             std::fs::create_dir_all(&parent).map_err(StudyError::io("create", &parent))?;
             write_sheet(&path, &samples)?;
@@ -275,6 +307,7 @@ pub fn fine_tune_pruned(
 ) -> Result<TrainedModel, StudyError> {
     let streams: Streams = context.training_streams(0).child("fine-tuning", 0);
     let settings = context.config.fine_tune_optimization().clone();
+    context.can_train([&settings])?;
     let trainer = Trainer::new(pruned, settings, context.schedule.clone(), streams)?;
     let trainer = trainer.with_autoencoder(context.autoencoder().cloned()).with_identity(BTreeMap::from([
         ("data".to_owned(), context.data_hash.clone()),
@@ -291,6 +324,8 @@ pub fn fine_tune_pruned(
 
 /// The model of a coalition by a method, in `folder`; an unfinished training there continues. A method that starts from a
 /// trained model needs `parent`. A model by `lora` also has its adapters, in PEFT's layout, in the folder `adapter` inside.
+/// By `conditional`, the folder holds the one network of all coalitions, and the model is that network under the mean of the
+/// coalition's conditions.
 ///
 /// # Errors
 /// As [`full_model`]; a method without its parent or without what it needs of the coalition.
@@ -303,6 +338,18 @@ pub fn unlearned_model(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
+    if method == Method::Conditional {
+        let missing = || UnlearnError::NoParent { method: method.to_string() };
+        if coalition.is_empty() {
+            return Err(UnlearnError::NothingRemains { method: method.to_string() }.into());
+        }
+        let parent = parent.ok_or_else(missing)?;
+        let hash = model_hash(parent.config(), &parent.state_dict()?);
+        let proxy = context.proxy_in(folder, parent, &hash, progress)?;
+        let model = proxy.at_mean(coalition)?;
+        let hash = model_hash(model.config(), &model.state_dict()?);
+        return Ok(TrainedModel { model, hash, seconds: proxy.seconds });
+    }
     let label = method.to_string();
     let wanted = Wanted {
         method,

@@ -58,6 +58,7 @@ impl PartDriver<'_> {
             self.parent,
             name,
             self.workers,
+            None,
             self.progress,
         )?;
         Ok(open)

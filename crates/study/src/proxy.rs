@@ -1,12 +1,13 @@
 //! Utilities by a network that knows whose picture it makes: no model is made for any coalition.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
-use diffusion_core::samplers::{SampledImages, sample};
-use diffusion_core::training::{ConditionalNoisePrediction, Trainer};
+use diffusion_core::samplers::{SampledImages, sample_values};
+use diffusion_core::training::{ConditionalNoisePrediction, Trainer, checkpoint_exists};
 use diffusion_core::unet::ConditionalUNet;
 use diffusion_core::{DiffusionError, UNet2DModel};
-use ledger::RunKey;
+use ledger::{RunId, RunKey};
 use removal::Coalition;
 use serde::Serialize;
 use streams::uniform;
@@ -15,9 +16,8 @@ use crate::config::StudyConfig;
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
-use crate::models::TrainedModel;
+use crate::models::{Into, train_into};
 use crate::progress::{Progress, Task, Unit};
-use crate::unlearning::{Goal, Saves, advance};
 
 /// One network for all coalitions, conditioned on contributors.
 ///
@@ -42,13 +42,16 @@ pub(crate) struct Proxy {
 pub(crate) struct ProxySettings<'a> {
     steps: u64,
     optimization: &'a diffusion_core::training::TrainingConfig,
+    /// That samples are decoded, which they once were not; left out where models are of pixels.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    decoded: bool,
 }
 
 impl<'a> ProxySettings<'a> {
     /// Those of a study.
     pub fn of(config: &'a StudyConfig) -> Self {
         let steps = config.unlearn.conditional_steps.unwrap_or(config.train.retrain_steps());
-        Self { steps, optimization: config.unlearn_optimization() }
+        Self { steps, optimization: config.unlearn_optimization(), decoded: config.latent.is_some() }
     }
 
     /// Steps of the training.
@@ -58,42 +61,53 @@ impl<'a> ProxySettings<'a> {
 }
 
 impl Proxy {
-    /// Trains the network from `parent`; loaded if finished.
+    /// Where a study's network is kept, made from the parent of this hash.
+    ///
+    /// # Errors
+    /// Settings that cannot be written as JSON.
+    pub fn folder(context: &Context, dir: &StudyDir, parent: &str) -> Result<PathBuf, StudyError> {
+        Ok(dir.model(&Self::id(context, parent)?))
+    }
+
+    /// The name of a study's network, made from the parent of this hash: of its folder, and of its claim.
+    ///
+    /// # Errors
+    /// Settings that cannot be written as JSON.
+    pub fn id(context: &Context, parent: &str) -> Result<RunId, StudyError> {
+        Ok(key(context, parent, context.contributors())?.id()?)
+    }
+
+    /// Trains the network in `folder` from the parent of this hash; loaded if finished. What `[train.log]` says is left beside it.
     ///
     /// # Errors
     /// [`StudyError::Stopped`] if the user asked to stop (the checkpoint is saved); those of training and of files.
     pub fn make(
         context: &Context,
-        dir: &StudyDir,
-        parent: &TrainedModel,
+        folder: &Path,
+        parent: &UNet2DModel,
+        hash: &str,
         progress: &dyn Progress,
     ) -> Result<Self, StudyError> {
         let n = context.contributors();
         let settings = ProxySettings::of(&context.config);
-        let folder = dir.model(&key(context, &parent.hash, n)?.id()?);
+        context.can_train([settings.optimization])?;
         let owner = |image: usize| context.dataset.owner(image).unwrap_or(usize::MAX);
         let conditions: Vec<usize> = (0..context.dataset.len()).map(owner).collect();
         let task =
             ConditionalNoisePrediction { schedule: context.schedule.clone(), conditions: conditions.into() };
         let streams = context.training_streams(0).child("conditional", 0);
-        let start = ConditionalUNet::new(&parent.model, n)?;
+        let start = ConditionalUNet::new(parent, n)?;
         let trainer = Trainer::for_task(start, settings.optimization.clone(), task, streams)?.with_identity(
-            [("data", &context.data_hash), ("parent", &parent.hash)]
-                .map(|(name, value)| (name.to_owned(), value.clone()))
+            [("data", context.data_hash.as_str()), ("parent", hash)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
         );
-        let everybody = Coalition::full(n);
-        let goal = Goal {
-            folder: Some(&folder),
-            saves: Saves::Steps(context.config.train.checkpoint_every),
-            steps: settings.steps,
-            last: settings.steps,
-            images: &everybody,
-            repetition: 0,
-            label: "teach the model its contributors",
-            metrics: None,
-        };
-        let trainer = advance(context, trainer, &goal, progress)?;
+        let begun = checkpoint_exists(folder);
+        let trainer = if begun { trainer.restore(folder)? } else { trainer };
+        let (everybody, label) = (Coalition::full(n), "teach the model its contributors");
+        let (steps, images) = (settings.steps, &everybody);
+        let into = Into { folder, steps, images, repetition: 0, label, begun, first_rank: true };
+        let trainer = train_into(context, trainer, &into, progress)?;
         Ok(Self {
             model: trainer.ema_model()?,
             images: context.training_images(),
@@ -134,10 +148,11 @@ impl Proxy {
         for k in 0..count as u64 {
             of_member[member(&weights, uniform(&mut streams.rng("conditions", k)))].push(k);
         }
-        let label = format!("{label}: sample");
-        let mut bar = progress.begin(Task { label, total: count as u64, unit: Unit::Images });
-        let mut pixels = Vec::new();
-        let mut shape = [count, 0, 0, 0];
+        let task = Task { label: format!("{label}: sample"), total: count as u64, unit: Unit::Images };
+        let mut bar = progress.begin(task);
+        let shape = self.model.sample_shape();
+        let size: usize = shape.iter().product();
+        let mut values = vec![0f32; count * size];
         let mut done = 0;
         for (i, indices) in of_member.iter().enumerate().filter(|(_, indices)| !indices.is_empty()) {
             let mut alone = vec![0.0; weights.len()];
@@ -145,23 +160,21 @@ impl Proxy {
             let model = self.model.at(&alone)?;
             let process = context.config.sample.process();
             let noises = streams.child("samples", 0);
-            let made = sample(&model, &context.schedule, &process, indices, &noises, &mut |state| {
+            let made = sample_values(&model, &context.schedule, &process, indices, &noises, &mut |state| {
                 bar.advance(done + state.images_done as u64, "");
                 if progress.stop_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             let made = match made {
                 Err(DiffusionError::Stopped { .. }) => return Err(StudyError::Stopped),
-                other => other?.into_rgb(),
+                other => other?,
             };
-            let size: usize = made.shape[1..].iter().product();
-            shape[1..].copy_from_slice(&made.shape[1..]);
-            pixels.resize(count * size, 0u8);
-            for (image, &k) in made.pixels.chunks_exact(size).zip(indices) {
-                pixels[k as usize * size..][..size].copy_from_slice(image);
+            for (image, &k) in made.chunks_exact(size).zip(indices) {
+                values[k as usize * size..][..size].copy_from_slice(image);
             }
             done += indices.len() as u64;
         }
-        Ok(SampledImages { pixels, shape })
+        drop(bar);
+        context.pictures(values, shape, label, progress)
     }
 }
 

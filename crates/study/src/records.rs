@@ -28,6 +28,11 @@ impl Records {
         &self.ledger
     }
 
+    /// Whether the run has a record.
+    pub fn has(&self, id: RunId) -> bool {
+        self.ledger.contains(id) || self.shipped.contains_key(&id)
+    }
+
     /// Whether the run has a shipped record only.
     pub fn is_shipped(&self, id: RunId) -> bool {
         !self.ledger.contains(id) && self.shipped.contains_key(&id)

@@ -13,7 +13,7 @@ use unlearn::{Method, UnlearnError};
 
 use crate::context::Context;
 use crate::error::StudyError;
-use crate::execute::measured_record;
+use crate::execute::{measured_record, proxy_record};
 use crate::fitting::require_fitting;
 use crate::local::local_behaviors;
 use crate::plan::{Sequence, TRAINING_DRAWS};
@@ -105,7 +105,8 @@ pub struct Recordable<'a> {
     pub settings: &'a [(&'a str, Value)],
 }
 
-/// Samples from a model, measures it, and gives its record and the samples. Without settings beside the study's, it is the
+/// Samples from a model (by `conditional`: from the network that [`crate::unlearned_model`] made), measures it, and gives its record and
+/// the samples. Without settings beside the study's, it is the
 /// record that a study makes of that run.
 ///
 /// # Errors
@@ -152,5 +153,8 @@ pub fn record_model(
             local_behaviors(context, what.model, samples, &of_full)
         }
     };
+    if what.method == Method::Conditional {
+        return proxy_record(context, key, what.coalition, &label, progress, &measure);
+    }
     measured_record(context, key, what.model, what.repetition, what.seconds, &label, progress, &measure)
 }

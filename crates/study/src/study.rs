@@ -112,6 +112,12 @@ impl<'a> RunningStudy<'a> {
         options: RunOptions,
         progress: &'a dyn Progress,
     ) -> Result<Self, StudyError> {
+        let config = &context.config;
+        context.can_train([
+            &config.train.optimization,
+            config.fine_tune_optimization(),
+            config.unlearn_optimization(),
+        ])?;
         let plan = CoalitionPlan::draw(context)?;
         let begun = begin(context, dir)?;
         if !begun.lock.is_exclusive() {

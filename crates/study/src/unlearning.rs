@@ -8,7 +8,7 @@ use std::time::Instant;
 use data::Batches;
 use diffusion_core::model_folder::model_hash;
 use diffusion_core::training::{Trainer, TrainingTask, check_destination, checkpoint_exists};
-use diffusion_core::{DiffusionError, Module, UNet2DModel};
+use diffusion_core::{Denoiser, DiffusionError, Module, UNet2DModel};
 use removal::Coalition;
 use streams::Streams;
 use unlearn::influence::{Influence, influence_unlearn};
@@ -18,7 +18,7 @@ use unlearn::{Images, Method, Start, UnlearnError};
 use crate::context::Context;
 use crate::error::StudyError;
 use crate::execute::train_to;
-use crate::models::{Into, train_into};
+use crate::models::{Into, Whole, train_into};
 use crate::progress::{Progress, Task, Unit};
 use crate::training_log::Metrics;
 
@@ -132,25 +132,31 @@ pub(crate) fn coalition_model(
             } else {
                 trainer
             };
-            let (repetition, label) = (wanted.repetition, wanted.label);
-            let trainer = match kept(wanted) {
-                Some(folder) => {
-                    let begun = checkpoint_exists(folder);
-                    let trainer = if begun { trainer.restore(folder)? } else { trainer };
-                    let images = &images;
-                    let into = Into { folder, steps, images, repetition, label, begun, first_rank: true };
-                    train_into(context, trainer, &into, progress)?
-                }
-                None => {
-                    let (last, images) = (steps, &images);
-                    let saves = wanted.saves;
-                    let goal = Goal { folder, saves, steps, last, images, repetition, label, metrics: None };
-                    advance(context, trainer, &goal, progress)?
-                }
-            };
+            let trainer = train_wanted(context, trainer, wanted, steps, &images, progress)?;
             Ok((trainer.ema_model()?, trainer.elapsed_seconds()))
         }
     }
+}
+
+/// Brings the trainer of what is wanted to its last step, from the checkpoint in the folder if there is one. Where the folder is
+/// to hold the model, what `[train.log]` says is left beside it.
+fn train_wanted<M: Whole + Denoiser>(
+    context: &Context,
+    trainer: Trainer<M>,
+    wanted: &Wanted<'_>,
+    steps: u64,
+    images: &Coalition,
+    progress: &dyn Progress,
+) -> Result<Trainer<M>, StudyError> {
+    let Wanted { folder, saves, repetition, label, .. } = *wanted;
+    let Some(folder) = kept(wanted) else {
+        let goal = Goal { folder, saves, steps, last: steps, images, repetition, label, metrics: None };
+        return advance(context, trainer, &goal, progress);
+    };
+    let begun = checkpoint_exists(folder);
+    let trainer = if begun { trainer.restore(folder)? } else { trainer };
+    let into = Into { folder, steps, images, repetition, label, begun, first_rank: true };
+    train_into(context, trainer, &into, progress)
 }
 
 /// The folder, if it is to hold the model in the end.
@@ -190,6 +196,7 @@ fn trainer_of(
         Method::PruneFineTune => context.training_streams(0).child("fine-tuning", 0),
         _ => training_streams(context, wanted),
     };
+    context.can_train([&training])?;
     let fresh = || Ok(context.fresh_model(wanted.repetition)?);
     let start = Start { fresh: &fresh, parent: wanted.parent };
     let trainer = unlearn::prepare(wanted.method, &start, &training, context.schedule.clone(), streams)?;
@@ -263,21 +270,13 @@ fn adapters(
     let streams = training_streams(context, wanted);
     let network = LoraUNet::new(parent, &settings, &streams.child("adapters", 0))?;
     let optimization = config.unlearn_optimization().clone();
+    context.can_train([&optimization])?;
     let mut trainer = Trainer::new(network, optimization, context.schedule.clone(), streams)?;
     if folder.is_some() {
         trainer = trainer.with_identity(identity(context, wanted, &[])?);
     }
-    let goal = Goal {
-        folder,
-        saves: wanted.saves,
-        steps: config.unlearn.steps,
-        last: config.unlearn.steps,
-        images: wanted.coalition,
-        repetition: wanted.repetition,
-        label: wanted.label,
-        metrics: None,
-    };
-    let trainer = advance(context, trainer, &goal, progress)?;
+    let steps = config.unlearn.steps;
+    let trainer = train_wanted(context, trainer, wanted, steps, wanted.coalition, progress)?;
     let (averaged, seconds) = (trainer.ema_model()?, trainer.elapsed_seconds());
     let merged = averaged.merged()?;
     if let Some(folder) = kept(wanted) {

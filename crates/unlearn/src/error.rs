@@ -27,7 +27,7 @@ pub enum UnlearnError {
     /// The model of a coalition was asked for by a method that makes none.
     #[error(
         "method `conditional` makes no model of a coalition: it samples one network under the conditions of those who remain, \
-         in `tribute run` and `tribute compare`; take gd, ga, iu, lora or retrain here"
+         in studies, comparisons and `tribute-unlearn`; take gd, ga, iu, lora or retrain here"
     )]
     NoCoalitionModel,
     /// A setting is out of its range.

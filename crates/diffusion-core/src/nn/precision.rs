@@ -48,19 +48,28 @@ impl MixedPrecision {
         }
     }
 
-    /// Checks that `device` has the type.
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Fp16 => "fp16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Checks that `device` has the type; `name` is how a message calls the device.
     ///
     /// # Errors
-    /// [`DiffusionError::Setting`] naming the device and the key.
-    pub fn require_on(self, device: &Device) -> Result<(), DiffusionError> {
+    /// [`DiffusionError::NoSuchNumbers`].
+    pub fn require_on(self, device: &Device, name: &str) -> Result<(), DiffusionError> {
+        self.require_of(name, |low| device.supports_dtype(low))
+    }
+
+    fn require_of(self, name: &str, has: impl Fn(FloatDType) -> bool) -> Result<(), DiffusionError> {
         match self.low_type() {
-            Some(low) if !device.supports_dtype(low) => Err(DiffusionError::setting(
-                "training.mixed_precision",
-                format!(
-                    "is `{}`, but {device:?} has no numbers of type {low:?}; set it to `no` or choose another device",
-                    if self == Self::Fp16 { "fp16" } else { "bf16" }
-                ),
-            )),
+            Some(low) if !has(low) => {
+                Err(DiffusionError::NoSuchNumbers { precision: self.name(), device: name.to_owned() })
+            }
             _ => Ok(()),
         }
     }
@@ -132,7 +141,22 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_reference() {
-        let names = [MixedPrecision::No, MixedPrecision::Fp16, MixedPrecision::Bf16];
-        assert_eq!(serde_json::to_string(&names).unwrap(), r#"["no","fp16","bf16"]"#);
+        let all = [MixedPrecision::No, MixedPrecision::Fp16, MixedPrecision::Bf16];
+        assert_eq!(serde_json::to_string(&all).unwrap(), r#"["no","fp16","bf16"]"#);
+        assert_eq!(all.map(MixedPrecision::name), ["no", "fp16", "bf16"]);
+    }
+
+    #[test]
+    fn a_device_without_the_type_is_named_with_setting_and_remedy() {
+        for (precision, type_of_it) in
+            [(MixedPrecision::Fp16, FloatDType::F16), (MixedPrecision::Bf16, FloatDType::BF16)]
+        {
+            precision.require_on(&Device::flex(), "cpu").unwrap();
+            let error = precision.require_of("wgpu:1", |low| low != type_of_it).unwrap_err().to_string();
+            for part in ["mixed_precision", precision.name(), "`wgpu:1`", "`no`", "--device"] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+        MixedPrecision::No.require_of("wgpu:1", |_| false).unwrap();
     }
 }

@@ -104,9 +104,10 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
         streams: Streams,
     ) -> Result<Self, DiffusionError> {
         config.validate()?;
-        config.mixed_precision.require_on(&module_device(&model)?)?;
+        let device = module_device(&model)?;
+        config.mixed_precision.require_on(&device, &format!("{device:?}"))?;
         let loss_scaler = config.mixed_precision.scales_loss().then(LossScaler::default);
-        let model = if module_device(&model)?.is_autodiff() { model } else { model.train() };
+        let model = if device.is_autodiff() { model } else { model.train() };
         let optimizer = Optimizer::new(config.optimizer.clone(), &model)?
             .with_learning_rates_scaled(|name| task.learning_rate_scale(&model, name));
         let ema = Ema::new(config.ema.clone(), &model)?;

@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::Stage;
 use crate::begun::{begin, join, write_json};
-use crate::config::{StudyConfig, require};
+use crate::config::StudyConfig;
 use crate::context::Context;
+use crate::enough::forget_end;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
 use crate::plan::CoalitionPlan;
-use crate::runs::{Recipe, Run, parent_of};
-use unlearn::{Method, ParentModel};
+use crate::runs::{Recipe, Run};
 
 const FORMAT: &str = "tribute-work/2";
 
@@ -103,6 +103,8 @@ pub fn write_work_list(context: &Context, dir: &StudyDir) -> Result<(PathBuf, Wo
     let list = list_of(context)?;
     // Held until the list is written: a driver at work would write the same folder.
     let _begun = begin(context, dir)?;
+    // Where the draws of another plan ended says nothing about this one's.
+    forget_end(dir)?;
     let path = dir.work_list();
     write_json(&path, &list)?;
     Ok((path, list))
@@ -135,38 +137,22 @@ pub fn is_planned(context: &Context, dir: &StudyDir) -> Result<bool, StudyError>
     Ok(same_list && same_study && join(context, dir).is_ok())
 }
 
-/// Refuses a method that cannot be shared out.
-///
-/// # Errors
-/// [`StudyError::InvalidKey`] for `conditional`, whose one network is made in no stage.
-pub fn check_method(config: &StudyConfig) -> Result<(), StudyError> {
-    let own_models = config.unlearn.method != Method::Conditional;
-    let allowed = "a method that makes the model of each coalition by itself; `tribute run` does studies with `conditional`";
-    require(own_models, "unlearn.method", config.unlearn.method, allowed)
-}
-
 fn stages(context: &Context) -> Result<Vec<WorkStage>, StudyError> {
-    check_method(&context.config)?;
+    let has = |stage: Stage| stage.is_in(&context.config);
     let mut stages = Vec::new();
-    for stage in Stage::ALL {
+    for stage in Stage::ALL.into_iter().filter(|&stage| has(stage)) {
         let tasks = match stage {
             Stage::Train => vec!["the full model".to_owned()],
-            Stage::Prune if prunes(&context.config) => vec!["the pruned model".to_owned()],
-            Stage::Prune => continue,
+            Stage::Prune => vec!["the pruned model".to_owned()],
+            Stage::Condition => vec!["the model that knows its contributors".to_owned()],
             Stage::Coalitions | Stage::Retrain => {
                 runs(context, stage, UNKNOWN_PARENT)?.iter().map(in_words).collect()
             }
         };
-        let needs =
-            stage.needs().iter().copied().filter(|&need| need != Stage::Prune || prunes(&context.config));
-        stages.push(WorkStage { stage, needs: needs.collect(), tasks });
+        let needs = stage.needs().iter().copied().filter(|&need| has(need)).collect();
+        stages.push(WorkStage { stage, needs, tasks });
     }
     Ok(stages)
-}
-
-/// Whether the study's method starts from the pruned model.
-pub fn prunes(config: &StudyConfig) -> bool {
-    parent_of(config) == Some(ParentModel::Pruned)
 }
 
 /// The runs of a stage, in the order of its tasks.
@@ -176,7 +162,7 @@ pub fn prunes(config: &StudyConfig) -> bool {
 pub fn runs(context: &Context, stage: Stage, parent: &str) -> Result<Vec<Run>, StudyError> {
     let plan = CoalitionPlan::draw(context)?;
     Ok(match stage {
-        Stage::Train | Stage::Prune => Vec::new(),
+        Stage::Train | Stage::Prune | Stage::Condition => Vec::new(),
         Stage::Coalitions => plan.score_runs(context.contributors(), parent),
         Stage::Retrain => {
             let mut runs = plan.test_runs(context.config.evaluation.test_seeds);

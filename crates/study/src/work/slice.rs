@@ -5,14 +5,17 @@ use std::time::Duration;
 use ledger::{Claim, ClaimOutcome, Ledger, RunId};
 
 use super::Stage;
-use super::list::{check_method, prunes, runs};
+use super::list::runs;
 use crate::begun::join;
 use crate::context::Context;
 use crate::driver::{Workers, execute_all};
+use crate::enough::Watch;
 use crate::error::StudyError;
 use crate::layout::StudyDir;
-use crate::models::{TrainedModel, full_model, pruned_model};
+use crate::models::{TrainedModel, full_model, is_finished, pruned_model};
+use crate::plan::CoalitionPlan;
 use crate::progress::Progress;
+use crate::proxy::{Proxy, ProxySettings};
 use crate::records::Records;
 use crate::runs::{Run, pruned_key};
 use crate::study::record_full_model;
@@ -43,6 +46,9 @@ impl Slice {
 
 /// Does one slice of a stage; what has a record is not done again. Returns the number of tasks in the slice.
 ///
+/// Where the study draws until its scores are sure enough, the rule is asked before each coalition, on the records of all
+/// machines, and once it holds no coalition is made any more.
+///
 /// An interrupted training continues from its newest checkpoint when its slice is asked for again, on whatever machine.
 ///
 /// # Errors
@@ -56,47 +62,75 @@ pub fn work(
     workers: Workers,
     progress: &dyn Progress,
 ) -> Result<usize, StudyError> {
-    check_method(&context.config)?;
     let ledger = join(context, dir)?;
+    let records = || Records::new(ledger.clone(), context.config.evaluation.truth.as_deref());
     match stage {
-        Stage::Train | Stage::Prune if slice.index > 0 => Ok(0),
+        Stage::Train | Stage::Prune | Stage::Condition if slice.index > 0 => Ok(0),
+        _ if !stage.is_in(&context.config) => Ok(0),
         Stage::Train => train(context, dir, &ledger, progress).map(|()| 1),
-        Stage::Prune if !prunes(&context.config) => Ok(0),
         Stage::Prune => prune(context, dir, &ledger, progress).map(|()| 1),
+        Stage::Condition => condition(context, dir, &ledger, progress).map(|()| 1),
         Stage::Coalitions => {
-            let parent = finished_parent(context, dir, &ledger, progress)?;
-            let mine = slice.of(&runs(context, stage, &parent.hash)?);
-            shared(context, dir, &ledger, &mine, Some(&parent), stage, workers, progress)
+            let (parent, records) = (finished_parent(context, dir, &ledger, progress)?, records()?);
+            let plan = CoalitionPlan::draw(context)?;
+            let mine = slice.of(&plan.score_runs(context.contributors(), &parent.hash));
+            let watch = Watch::new(context, dir, &records, &plan, &parent.hash)?;
+            let met = || watch.as_ref().map_or(Ok(false), |watch| watch.is_met(progress));
+            if !met()? {
+                finished_condition(context, dir, &parent, progress)?;
+                let shared = Shared { context, dir, records: &records, stage, workers };
+                shared.execute(&mine, Some(&parent), watch.as_ref(), progress)?;
+                // The last record of a look may be this slice's last one.
+                met()?;
+            }
+            Ok(mine.len())
         }
         Stage::Retrain => {
             let mine = slice.of(&runs(context, stage, "")?);
-            shared(context, dir, &ledger, &mine, None, stage, workers, progress)
+            let shared = Shared { context, dir, records: &records()?, stage, workers };
+            shared.execute(&mine, None, None, progress)?;
+            Ok(mine.len())
         }
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn shared(
-    context: &Context,
-    dir: &StudyDir,
-    ledger: &Ledger,
-    runs: &[Run],
-    parent: Option<&TrainedModel>,
+/// Runs of a stage that many machines do.
+struct Shared<'a> {
+    context: &'a Context,
+    dir: &'a StudyDir,
+    records: &'a Records,
     stage: Stage,
     workers: Workers,
-    progress: &dyn Progress,
-) -> Result<usize, StudyError> {
-    let records = Records::new(ledger.clone(), context.config.evaluation.truth.as_deref())?;
-    let settings = context.run_settings();
-    let mut own = Vec::new();
-    for run in runs {
-        if !records.is_shipped(run.id(&settings)?) {
-            own.push(run.clone());
+}
+
+impl Shared<'_> {
+    /// Executes those that have no record, until there is enough.
+    fn execute(
+        &self,
+        runs: &[Run],
+        parent: Option<&TrainedModel>,
+        enough: Option<&Watch<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<(), StudyError> {
+        let settings = self.context.run_settings();
+        let mut own = Vec::new();
+        for run in runs {
+            if !self.records.is_shipped(run.id(&settings)?) {
+                own.push(run.clone());
+            }
         }
+        execute_all(
+            self.context,
+            self.dir,
+            self.records.ledger(),
+            &own,
+            parent.map(|parent| &parent.model),
+            self.stage.name(),
+            self.workers,
+            enough,
+            progress,
+        )
     }
-    let model = parent.map(|parent| &parent.model);
-    execute_all(context, dir, ledger, &own, model, stage.name(), workers, progress)?;
-    Ok(runs.len())
 }
 
 fn train(
@@ -126,6 +160,35 @@ fn prune(
     pruned_model(context, dir, &full, progress).map(|_| ())
 }
 
+fn condition(
+    context: &Context,
+    dir: &StudyDir,
+    ledger: &Ledger,
+    progress: &dyn Progress,
+) -> Result<(), StudyError> {
+    let parent = finished_parent(context, dir, ledger, progress)?;
+    // It never has a record, so the claim is always had in the end.
+    let _claim = claim(ledger, Proxy::id(context, &parent.hash)?, progress)?;
+    context.prepare_proxy(dir, &parent, progress).map(|_| ())
+}
+
+/// Loads the network that stands for the models of coalitions, where the study has one.
+fn finished_condition(
+    context: &Context,
+    dir: &StudyDir,
+    parent: &TrainedModel,
+    progress: &dyn Progress,
+) -> Result<(), StudyError> {
+    if !Stage::Condition.is_in(&context.config) {
+        return Ok(());
+    }
+    let steps = ProxySettings::of(&context.config).steps();
+    if !is_finished(&Proxy::folder(context, dir, &parent.hash)?, steps) {
+        return Err(StudyError::StageNotReady { stage: Stage::Condition });
+    }
+    context.prepare_proxy(dir, parent, progress).map(|_| ())
+}
+
 /// The full model, if its training is finished.
 fn finished_full(
     context: &Context,
@@ -148,11 +211,11 @@ fn finished_parent(
     progress: &dyn Progress,
 ) -> Result<TrainedModel, StudyError> {
     let full = finished_full(context, dir, ledger, progress)?;
-    if !prunes(&context.config) {
+    if !Stage::Prune.is_in(&context.config) {
         return Ok(full);
     }
     let key = pruned_key(&full.hash, &context.run_settings(), context.contributors())?;
-    if !crate::models::is_finished(&dir.model(&key.id()?), context.config.fine_tune.steps) {
+    if !is_finished(&dir.model(&key.id()?), context.config.fine_tune.steps) {
         return Err(StudyError::StageNotReady { stage: Stage::Prune });
     }
     pruned_model(context, dir, &full, progress)
