@@ -202,6 +202,27 @@ def test_a_pipeline_of_diffusers_is_pruned_and_unlearned(programs, unet):
     assert_same(ours, pictures(averaged_pipeline(coalition), noise))
 
 
+def test_networks_of_one_channel_go_both_ways(programs):
+    grey = ["--set", "data.channels=1", "--set", 'behaviors=["brightness"]']
+    full = programs.folder / "grey"
+    programs.run("tribute-train", programs.study, "--out", full, *grey)
+    noise, ours = programs.sample(full, *grey)
+    assert noise.shape == (COUNT, 1, SIDE, SIDE)
+    assert_same(ours, pictures(averaged_pipeline(full), noise).repeat(3, axis=-1))
+    assert DDPMPipeline.from_pretrained(full).unet.config.in_channels == 1
+
+    torch.manual_seed(1)
+    theirs = UNet2DModel(
+        sample_size=SIDE, in_channels=1, out_channels=1, block_out_channels=(16, 32), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    ).eval()
+    folder = programs.folder / "theirs-grey"
+    pipeline = DDIMPipeline(theirs, DDIMScheduler())
+    pipeline.save_pretrained(folder)
+    noise, ours = programs.sample(folder, *grey)
+    assert_same(ours, pictures(pipeline, noise).repeat(3, axis=-1))
+
+
 def test_other_noise_levels_are_refused(programs, unet):
     folder = programs.folder / "cosine"
     DDIMPipeline(unet, DDIMScheduler(beta_schedule="squaredcos_cap_v2")).save_pretrained(folder)
