@@ -5,7 +5,7 @@ mod fuzzing;
 use std::fs;
 use std::path::Path;
 
-use diffusion_core::autoencoder::store::LatentStore;
+use diffusion_core::autoencoder::store::{LatentStore, StoredLatents};
 use diffusion_core::pipeline::Pipeline;
 use diffusion_core::{Device, StateDict, TensorF32, UNet2DConfig, UNet2DModel, model_folder};
 use fuzzing::fuzz;
@@ -109,11 +109,13 @@ fn indices_of_shards() {
 fn latents() {
     let dir = tempfile::tempdir().expect("room for a folder");
     let store = LatentStore::new(dir.path(), "abc", "mean", [1, 2, 2]);
-    let path = store.write(&["a".to_owned(), "b".to_owned()], &[0.5; 8]).expect("room for a shard");
+    let mut written = StoredLatents::default();
+    store.write(vec!["a".to_owned(), "b".to_owned()], &[0.5; 8], &mut written).expect("room for a shard");
+    let path = written.files.remove(0);
     let whole = fs::read(&path).expect("a shard");
     fuzz("latents", &[whole], |bytes| {
         fs::write(&path, bytes).expect("room for a file");
-        drop(store.read(|_| true));
+        drop(store.find(|_| true));
     });
 }
 

@@ -393,8 +393,11 @@ impl Dataset {
         first.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Whether the pixels of these images are in memory.
+    /// Whether what batches hold of these images is in memory.
     pub(crate) fn holds_all(&self, images: &[usize]) -> bool {
+        if let Some(latents) = &self.latents {
+            return latents.are_in_memory();
+        }
         images.iter().all(|&image| self.pixels.holds(self.rows[image]))
     }
 

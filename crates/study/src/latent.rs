@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{Dataset, Latents, scale_to_planes};
+use data::{Dataset, LatentFiles, LatentPlace, Latents, scale_to_planes};
 use diffusion_core::autoencoder::store::{LatentStore, encoded_data_hash, image_name};
 use diffusion_core::autoencoder::{Autoencoder, Bottleneck, folder};
 use diffusion_core::pipeline;
@@ -32,6 +32,12 @@ struct Wanted {
     name: String,
     image: usize,
     mirrored: bool,
+}
+
+/// Those that are not there; equal images have one latent.
+fn missing(wanted: &[Wanted], is_there: impl Fn(&str) -> bool) -> Vec<&Wanted> {
+    let mut seen = BTreeSet::new();
+    wanted.iter().filter(|one| !is_there(&one.name) && seen.insert(one.name.as_str())).collect()
 }
 
 /// An autoencoder, and how a study uses it.
@@ -141,40 +147,48 @@ impl LatentSpace {
                 wanted.push(Wanted { name: format!("{name}{MIRRORED}"), image, mirrored: true });
             }
         }
-        let latents = self.latents(dataset, &wanted, progress)?;
-        let gather = |suffix: &str| -> Vec<f32> {
-            let of_image = |name: &String| latents[&format!("{name}{suffix}")].iter().copied();
-            let mut values: Vec<f32> = names.iter().flat_map(of_image).collect();
-            self.model.scale_values(&mut values);
-            values
+        let encoded = match self.config.precompute {
+            Some(mode) => self.stored(mode, dataset, &names, &wanted, progress)?,
+            None => {
+                let mut latents: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+                self.encode_missing(
+                    dataset,
+                    &missing(&wanted, |_| false),
+                    progress,
+                    &mut |names, values| {
+                        let size = values.len() / names.len().max(1);
+                        let each = values.chunks_exact(size.max(1)).map(<[f32]>::to_vec);
+                        latents.extend(names.into_iter().zip(each));
+                        Ok(())
+                    },
+                )?;
+                let gather = |suffix: &str| -> Vec<f32> {
+                    let of_image = |name: &String| latents[&format!("{name}{suffix}")].iter().copied();
+                    let mut values: Vec<f32> = names.iter().flat_map(of_image).collect();
+                    self.model.scale_values(&mut values);
+                    values
+                };
+                let mirrored = mirror.then(|| gather(MIRRORED));
+                Latents::new(dataset.len(), self.shape()?, gather(""), mirrored)?
+            }
         };
-        let encoded =
-            Latents::new(dataset.len(), self.shape()?, gather(""), mirror.then(|| gather(MIRRORED)))?;
         Ok(dataset.with_latents(encoded)?)
     }
 
-    /// The latents of all that are wanted, by name: from the folder, and by encoding.
-    fn latents(
+    /// The latents of all that are wanted, in the folder; those that it lacks are encoded first. They stay there: batches read them.
+    fn stored(
         &self,
+        mode: Precompute,
         dataset: &Dataset,
+        names: &[String],
         wanted: &[Wanted],
         progress: &dyn Progress,
-    ) -> Result<BTreeMap<String, Vec<f32>>, StudyError> {
+    ) -> Result<Latents, StudyError> {
         let store = LatentStore::new(&self.config.folder, &self.hash, &self.encoding(), self.shape()?);
-        let mut latents = match self.config.precompute {
-            None => BTreeMap::new(),
-            Some(_) => {
-                let all: BTreeSet<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
-                store.read(|name| all.contains(name))?
-            }
-        };
-        let mut seen = BTreeSet::new();
-        let missing: Vec<&Wanted> = wanted
-            .iter()
-            // Equal images have one latent.
-            .filter(|one| !latents.contains_key(&one.name) && seen.insert(one.name.as_str()))
-            .collect();
-        if let (Some(Precompute::Reuse), Some(first)) = (self.config.precompute, missing.first()) {
+        let all: BTreeSet<&str> = wanted.iter().map(|one| one.name.as_str()).collect();
+        let mut found = store.find(|name| all.contains(name))?;
+        let missing = missing(wanted, |name| found.places.contains_key(name));
+        if let (Precompute::Reuse, Some(first)) = (mode, missing.first()) {
             return Err(StudyError::LatentsMissing {
                 path: self.config.folder.clone(),
                 missing: missing.len(),
@@ -183,8 +197,30 @@ impl LatentSpace {
                 name: first.name.clone(),
             });
         }
+        self.encode_missing(dataset, &missing, progress, &mut |names, values| {
+            Ok(store.write(names, &values, &mut found)?)
+        })?;
+        let places = |suffix: &str| -> Vec<LatentPlace> {
+            let of_image = |name: &String| found.places[&format!("{name}{suffix}")];
+            names.iter().map(of_image).map(|(file, offset)| LatentPlace { file, offset }).collect()
+        };
+        let mirrored = wanted.iter().any(|one| one.mirrored).then(|| places(MIRRORED));
+        let (plain, about) = (places(""), self.model.config());
+        let (shift, factor) = (about.shift_factor.unwrap_or(0.0) as f32, about.scaling_factor as f32);
+        let files = LatentFiles { paths: found.files, plain, mirrored, shift, factor };
+        Ok(Latents::in_files(self.shape()?, files))
+    }
+
+    /// Encodes images shard by shard; `keep` gets the names and latents of each.
+    fn encode_missing(
+        &self,
+        dataset: &Dataset,
+        missing: &[&Wanted],
+        progress: &dyn Progress,
+        keep: &mut dyn FnMut(Vec<String>, Vec<f32>) -> Result<(), StudyError>,
+    ) -> Result<(), StudyError> {
         if missing.is_empty() {
-            return Ok(latents);
+            return Ok(());
         }
         let task =
             Task { label: "encode images".to_owned(), total: missing.len() as u64, unit: Unit::Images };
@@ -202,13 +238,9 @@ impl LatentSpace {
                 done += batch.len();
                 bar.advance(done as u64, "");
             }
-            if self.config.precompute == Some(Precompute::Save) {
-                store.write(&names, &values)?;
-            }
-            let size = values.len() / names.len().max(1);
-            latents.extend(names.into_iter().zip(values.chunks_exact(size.max(1)).map(<[f32]>::to_vec)));
+            keep(names, values)?;
         }
-        Ok(latents)
+        Ok(())
     }
 
     fn encode_batch(&self, dataset: &Dataset, batch: &[&Wanted]) -> Result<Vec<f32>, StudyError> {

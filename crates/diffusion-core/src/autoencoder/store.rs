@@ -43,6 +43,23 @@ pub struct LatentStore {
     shape: [usize; 3],
 }
 
+/// Latents of images in files, as 32-bit little-endian floats one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredLatents {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// Of each image by name, which of the files holds its latents, and their first byte.
+    pub places: BTreeMap<String, (usize, u64)>,
+}
+
+impl StoredLatents {
+    fn add(&mut self, file: PathBuf, places: impl Iterator<Item = (String, u64)>) {
+        let number = self.files.len();
+        self.files.push(file);
+        self.places.extend(places.map(|(name, offset)| (name, (number, offset))));
+    }
+}
+
 /// The name of an image: SHA-256, in lower-case hexadecimal, of its width and height (32-bit little-endian) and its 8-bit RGB
 /// pixels, row by row.
 pub fn image_name((width, height): (u32, u32), pixels: &[u8]) -> String {
@@ -66,31 +83,38 @@ impl LatentStore {
         Self { dir: dir.to_owned(), model: model.to_owned(), encoding: encoding.to_owned(), shape }
     }
 
-    /// The latents of those images that `wanted` says yes to, by name. Every shard of the folder is verified.
+    /// Where the latents of those images are that `wanted` says yes to. Every shard of the folder is verified.
     ///
     /// # Errors
     /// [`DiffusionError::LatentShard`] naming the first shard that is damaged, or was made otherwise;
     /// [`DiffusionError::Io`].
-    pub fn read(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<f32>>, DiffusionError> {
-        let size: usize = self.shape.iter().product();
-        let mut found = BTreeMap::new();
+    pub fn find(&self, wanted: impl Fn(&str) -> bool) -> Result<StoredLatents, DiffusionError> {
+        let mut found = StoredLatents::default();
         for path in self.shards()? {
             let bytes = fs::read(&path).map_err(DiffusionError::io("read", &path))?;
-            let (names, values) = self.verified(&path, &bytes)?;
-            for (name, latent) in names.into_iter().zip(values.chunks_exact(size.max(1))) {
-                if wanted(&name) {
-                    found.insert(name, latent.to_vec());
-                }
-            }
+            let (names, offset) = self.verified(&path, &bytes)?;
+            found.add(path, self.places(names, offset).filter(|(name, _)| wanted(name)));
         }
         Ok(found)
     }
 
-    /// Writes a shard with the latents, row-major `[images, channels, height, width]`, of the images of these names.
+    /// The first byte of each image's latents in a shard.
+    fn places(&self, names: Vec<String>, offset: u64) -> impl Iterator<Item = (String, u64)> {
+        let bytes = 4 * self.shape.iter().product::<usize>() as u64;
+        names.into_iter().zip(0..).map(move |(name, image)| (name, offset + bytes * image))
+    }
+
+    /// Writes a shard with the latents, row-major `[images, channels, height, width]`, of the images of these names, and adds them
+    /// to `found`.
     ///
     /// # Errors
     /// [`DiffusionError::TensorSize`] for another number of values; [`DiffusionError::Io`].
-    pub fn write(&self, images: &[String], latents: &[f32]) -> Result<PathBuf, DiffusionError> {
+    pub fn write(
+        &self,
+        images: Vec<String>,
+        latents: &[f32],
+        found: &mut StoredLatents,
+    ) -> Result<(), DiffusionError> {
         let [channels, height, width] = self.shape;
         let shape = vec![images.len(), channels, height, width];
         let expected = shape.iter().product();
@@ -104,7 +128,7 @@ impl LatentStore {
             format: FORMAT.to_owned(),
             model: self.model.clone(),
             encoding: self.encoding.clone(),
-            images: images.to_vec(),
+            images: images.clone(),
             sha256: hex(&Sha256::digest(&bytes)),
         };
         let failed = |reason: String| DiffusionError::LatentShard { path: path.clone(), reason };
@@ -114,7 +138,10 @@ impl LatentStore {
         let file = safetensors::serialize([(ARRAY, view)], Some(metadata))
             .map_err(|error| failed(error.to_string()))?;
         write_atomically(&path, &file)?;
-        Ok(path)
+        // The array is all that follows the header.
+        let offset = (file.len() - bytes.len()) as u64;
+        found.add(path, self.places(images, offset));
+        Ok(())
     }
 
     /// The folder's shards, sorted by name.
@@ -134,8 +161,8 @@ impl LatentStore {
         Ok(paths)
     }
 
-    /// Names and latents of a shard that is what it says and what is asked for.
-    fn verified(&self, path: &Path, bytes: &[u8]) -> Result<(Vec<String>, Vec<f32>), DiffusionError> {
+    /// The names in a shard that is what it says and what is asked for, and the first byte of its array.
+    fn verified(&self, path: &Path, bytes: &[u8]) -> Result<(Vec<String>, u64), DiffusionError> {
         let wrong = |reason: String| DiffusionError::LatentShard { path: path.to_owned(), reason };
         let damaged = |what: String| {
             wrong(format!(
@@ -148,7 +175,7 @@ impl LatentStore {
                  `latent.precompute = \"save\"`"
             ))
         };
-        let (_, header) = SafeTensors::read_metadata(bytes)
+        let (header_length, header) = SafeTensors::read_metadata(bytes)
             .map_err(|error| damaged(format!("it is not a whole safetensors file ({error})")))?;
         let facts = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
         let facts: ShardFacts = facts
@@ -178,8 +205,8 @@ impl LatentStore {
                 view.shape()
             )));
         }
-        let values = view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        Ok((facts.images, values))
+        let start = header.info(ARRAY).map_or(0, |info| info.data_offsets.0);
+        Ok((facts.images, (8 + header_length + start) as u64))
     }
 }
 
@@ -195,25 +222,35 @@ mod tests {
     fn latents_read_back_by_image() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder.path().join("latents"));
-        assert!(store.read(|_| true).unwrap().is_empty());
+        assert!(store.find(|_| true).unwrap().places.is_empty());
         let names =
             |range: std::ops::Range<u8>| range.map(|i| image_name((1, 1), &[i; 3])).collect::<Vec<_>>();
-        store.write(&names(0..2), &[0.0, 0.5, 1.0, 1.5]).unwrap();
-        store.write(&names(2..3), &[2.0, 2.5]).unwrap();
+        let mut written = StoredLatents::default();
+        store.write(names(0..2), &[0.0, 0.5, 1.0, 1.5], &mut written).unwrap();
+        store.write(names(2..3), &[2.0, 2.5], &mut written).unwrap();
         let wanted = names(1..3);
-        let found = store.read(|name| wanted.iter().any(|one| one == name)).unwrap();
-        assert_eq!(found.len(), 2);
-        assert_eq!((&found[&wanted[0]], &found[&wanted[1]]), (&vec![1.0, 1.5], &vec![2.0, 2.5]));
-        assert!(store.write(&names(0..1), &[0.0]).is_err());
+        let found = store.find(|name| wanted.iter().any(|one| one == name)).unwrap();
+        assert_eq!((found.places.len(), written.places.len()), (2, 3));
+        for stored in [&found, &written] {
+            let values = wanted.iter().map(|name| {
+                let (file, offset) = stored.places[name];
+                let bytes = fs::read(&stored.files[file]).unwrap()[offset as usize..][..8].to_vec();
+                [0, 4].map(|at| f32::from_le_bytes(*bytes[at..].first_chunk().unwrap()))
+            });
+            assert_eq!(values.collect::<Vec<_>>(), [[1.0, 1.5], [2.0, 2.5]]);
+        }
+        assert!(store.write(names(0..1), &[0.0], &mut written).is_err());
         assert_ne!(image_name((1, 2), &[0; 6]), image_name((2, 1), &[0; 6]));
     }
 
     #[test]
     fn shards_of_something_else_and_damage_are_named_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let path = store(folder.path()).write(&["a".to_owned()], &[1.0, 2.0]).unwrap();
+        let mut written = StoredLatents::default();
+        store(folder.path()).write(vec!["a".to_owned()], &[1.0, 2.0], &mut written).unwrap();
+        let path = written.files.remove(0);
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let message = |store: LatentStore| store.read(|_| true).unwrap_err().to_string();
+        let message = |store: LatentStore| store.find(|_| true).unwrap_err().to_string();
         for (other, needle) in [
             (LatentStore::new(folder.path(), "abd", "mean", [1, 1, 2]), "autoencoder is abc"),
             (LatentStore::new(folder.path(), "abc", "sample", [1, 1, 2]), "encoding is mean"),
