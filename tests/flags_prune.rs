@@ -159,6 +159,8 @@ fn options_of_fine_tuning_reach_it() {
     let state = read_json(&STUDY.path("tuned half/state.json"));
     assert_eq!(state["settings"]["training"]["mixed_precision"], "bf16");
     assert_eq!(state["settings"]["training"]["optimizer"]["bits"], 8);
+    let again = tune("tuned again", &["--gradient_checkpointing"]);
+    assert_eq!(again["hash"], plain["hash"], "it changes no number");
     // The study once, with --study.
     let same = pruned("tuned same", &["--study", &study, "--fine-tune"]);
     assert_eq!(same["hash"], plain["hash"]);
@@ -166,6 +168,8 @@ fn options_of_fine_tuning_reach_it() {
     let out = path("untuned");
     let note = prune(&["--out", &out, "--ema_power", "0.5"]).succeeded();
     assert!(note.stderr.contains("--ema-power has no effect"), "{}", note.stderr);
+    let note = prune(&["--out", &path("untuned again"), "--gradient_checkpointing"]).succeeded();
+    assert!(note.stderr.contains("--gradient-checkpointing has no effect"), "{}", note.stderr);
     let note = prune(&["--out", &path("untuned too"), "--mixed_precision", "fp16"]).succeeded();
     assert!(note.stderr.contains("--mixed-precision has no effect"), "{}", note.stderr);
 }

@@ -55,6 +55,9 @@ fn settings_reach_the_training() {
         assert_eq!(settings(&study, precision)["training"]["mixed_precision"], precision);
     }
     assert_eq!(hash(&study, "no", &["--mixed_precision", "no"]), plain);
+    // It changes no number, so a training goes on with it or without.
+    let again = hash(&study, "again", &["--gradient_checkpointing"]);
+    assert_eq!((&again, hash(&study, "again", &[])), (&plain, plain.clone()));
     train(&study, "eight", &["--use_8bit_optimizer"]).succeeded();
     assert_eq!(settings(&study, "eight")["training"]["optimizer"]["bits"], 8);
     let accumulated = ["--gradient_accumulation_steps", "2", "--batch_size", "4"];

@@ -139,6 +139,8 @@ fn options_of_training_reach_the_method_and_leave_their_logs() {
         // The states of a few steps fit 8 bits exactly where they are small tensors only.
         assert!(name == "eight" || changed["hash"] != plain["hash"], "{name}");
     }
+    let again = of_two("again", &["--method", "gd", "--gradient_checkpointing"]);
+    assert_eq!(again["hash"], plain["hash"], "it changes no number");
     assert_ne!(of_two("other seed", &["--method", "gd", "--opt_seed", "9"])["hash"], plain["hash"]);
 
     let log = ["--log_freq", "1", "--keep_all_ckpts", "--checkpoint_every", "1", "--save_null_model"];

@@ -12,6 +12,9 @@ pub struct OptimizationArgs {
     /// Precision of weights and activations within a step
     #[arg(long, value_enum)]
     mixed_precision: Option<MixedPrecision>,
+    /// Compute blocks again in the backward pass in place of keeping their activations: less memory, same numbers
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Keep the optimiser's state in 8 bits
     #[arg(long)]
     use_8bit_optimizer: bool,
@@ -43,6 +46,7 @@ impl OptimizationArgs {
         let key = |name: &str| format!("{section}.{name}");
         set.set(&key("gradient_accumulation_steps"), self.gradient_accumulation_steps);
         set.set(&key("mixed_precision"), self.mixed_precision.map(MixedPrecision::word));
+        set.set(&key("gradient_checkpointing"), self.gradient_checkpointing.then_some(true));
         set.set(&key("optimizer.bits"), self.use_8bit_optimizer.then_some(8));
         set.set(&key("ema.inv_gamma"), self.ema_inv_gamma);
         set.set(&key("ema.power"), self.ema_power);
@@ -54,6 +58,7 @@ impl OptimizationArgs {
         let given = [
             ("--gradient-accumulation-steps", self.gradient_accumulation_steps.is_some()),
             ("--mixed-precision", self.mixed_precision.is_some()),
+            ("--gradient-checkpointing", self.gradient_checkpointing),
             ("--use-8bit-optimizer", self.use_8bit_optimizer),
             ("--ema-inv-gamma", self.ema_inv_gamma.is_some()),
             ("--ema-power", self.ema_power.is_some()),
@@ -70,6 +75,31 @@ impl MixedPrecision {
             Self::No => "no",
             Self::Fp16 => "fp16",
             Self::Bf16 => "bf16",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+    use study::StudyConfig;
+
+    use super::*;
+
+    #[test]
+    fn gradient_checkpointing_is_set_by_its_option() {
+        // It changes no number, so nothing that a program leaves tells of it.
+        for (options, expected) in [(vec!["train"], false), (vec!["train", "--gradient-checkpointing"], true)]
+        {
+            let command = OptimizationArgs::augment_args(Command::new("train"));
+            let arguments = OptimizationArgs::from_arg_matches(&command.get_matches_from(options)).unwrap();
+            let mut set = Overrides::default();
+            set.set("data.path", Some("images"));
+            arguments.set(&mut set, "unlearn.optimization");
+            let config = StudyConfig::layered(Some(study::DatasetPreset::Cifar), None, &set).unwrap();
+            assert_eq!(config.unlearn_optimization().gradient_checkpointing, expected);
+            assert!(!config.train.optimization.gradient_checkpointing);
+            assert_eq!(arguments.first_given(), expected.then_some("--gradient-checkpointing"));
         }
     }
 }

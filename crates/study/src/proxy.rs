@@ -41,6 +41,7 @@ pub(crate) struct Proxy {
 #[derive(Debug, Serialize)]
 pub(crate) struct ProxySettings<'a> {
     steps: u64,
+    #[serde(serialize_with = "crate::runs::of_results")]
     optimization: &'a diffusion_core::training::TrainingConfig,
     /// That samples are decoded, which they once were not; left out where models are of pixels.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

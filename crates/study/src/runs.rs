@@ -7,7 +7,7 @@ use diffusion_core::samplers::Sampler;
 use diffusion_core::training::TrainingConfig;
 use ledger::{RunId, RunKey};
 use removal::Coalition;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use unlearn::{Method, ParentModel};
 
 use crate::config::{MeasuresConfig, StudyConfig};
@@ -78,7 +78,16 @@ struct DataSettings<'a> {
 #[derive(Serialize)]
 struct TrainingSettings<'a> {
     steps: u64,
+    #[serde(serialize_with = "of_results")]
     optimization: &'a TrainingConfig,
+}
+
+/// Writes the settings that change results.
+pub(crate) fn of_results<S: Serializer>(
+    optimization: &&TrainingConfig,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    optimization.of_results().serialize(serializer)
 }
 
 #[derive(Serialize)]
@@ -244,7 +253,8 @@ fn unlearning_settings(config: &StudyConfig, key: RunKey) -> Result<RunKey, Stud
         // Its number of steps follows from the coalition.
         Method::Ga => {
             let settings = unlearn.ascent();
-            key.setting("optimization", &settings.training(optimization))?.setting("ga", &settings)?
+            key.setting("optimization", &settings.training(optimization).of_results())?
+                .setting("ga", &settings)?
         }
         Method::Conditional => key.setting("conditional", &ProxySettings::of(config))?,
         Method::Iu => {
@@ -329,6 +339,11 @@ mod tests {
             assert_eq!(longer != plain, !matches!(method, "ga" | "iu" | "conditional"), "steps for {method}");
             let fewer = key(method, &[("unlearn.optimization.batch_size", "3")]).id().unwrap();
             assert_ne!(fewer, plain, "batch size for {method}");
+            for section in ["train", "unlearn"] {
+                let name = format!("{section}.optimization.gradient_checkpointing");
+                let same = key(method, &[(&name, "true")]).id().unwrap();
+                assert_eq!(same, plain, "{name} for {method}: it changes no number");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffusion_core::parameters::{parameter_infos, state_dict_of};
-use diffusion_core::training::{Silent, Trainer};
+use diffusion_core::training::{Silent, Trainer, TrainingConfig};
 use diffusion_core::unet::{Projection, ProjectionAdapter};
 use diffusion_core::{Denoiser, DiffusionError, StateDict, UNet2DConfig, UNet2DModel, model_folder};
 use serde_json::Value;
@@ -106,6 +106,22 @@ fn stopping_and_resuming_changes_no_bit() {
     assert!(refused(trainer(&parent, &faster)).contains("learning_rate_ratio"));
     let other = refused(trainer(&trained(&architecture(), 6), &DROPPING));
     assert!(other.contains("lora.parent"), "{other}");
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit() {
+    let full = trained(&architecture(), 5);
+    let source = batches(&images_of(&[1]));
+    for parent in [pruned(&full), full] {
+        let [kept, again] = [false, true].map(|gradient_checkpointing| {
+            let settings = TrainingConfig { gradient_checkpointing, ..training(1e-3) };
+            let network = adapted(&parent, &DROPPING);
+            let mut trainer = Trainer::new(network, settings, schedule(), Streams::new(5)).unwrap();
+            trainer.step_to(&source, 3, &mut Silent).unwrap();
+            everything(&trainer)
+        });
+        assert_eq!(again, kept);
+    }
 }
 
 #[test]

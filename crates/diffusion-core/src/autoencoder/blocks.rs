@@ -5,20 +5,18 @@ use burn::tensor::Tensor;
 
 use super::config::AutoencoderConfig;
 use crate::DiffusionError;
-use crate::nn::{Conv2d, GroupNorm};
+use crate::nn::{Conv2d, GroupNorm, SegmentInput};
 use crate::unet::blocks::residual_and_attention;
 use crate::unet::parts::Parts;
-use crate::unet::{Attention, Downsample2D, ResnetBlock2D, Upsample2D};
+use crate::unet::refinement::refine;
+use crate::unet::{Attention, Downsample2D, NoAdapter, ResnetBlock2D, Upsample2D};
 
 type AutoencoderParts<'a> = Parts<'a, AutoencoderConfig>;
 
 /// Through residual blocks, each followed by its attention if there are attentions.
-fn refine(resnets: &[ResnetBlock2D], attentions: &[Attention], mut x: Tensor<4>) -> Tensor<4> {
+fn refine_all(resnets: &[ResnetBlock2D], attentions: &[Attention], mut x: Tensor<4>) -> Tensor<4> {
     for (i, resnet) in resnets.iter().enumerate() {
-        x = resnet.forward_timeless(x);
-        if let Some(attention) = attentions.get(i) {
-            x = attention.forward(x, None);
-        }
+        x = refine(resnet, attentions.get(i), None::<&NoAdapter>, SegmentInput::of(x));
     }
     x
 }
@@ -44,7 +42,7 @@ impl EncoderBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = refine(&self.resnets, &self.attentions, x);
+        let x = refine_all(&self.resnets, &self.attentions, x);
         self.downsamplers.iter().fold(x, |x, downsampler| downsampler.forward(x))
     }
 }
@@ -71,7 +69,7 @@ impl DecoderBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = refine(&self.resnets, &self.attentions, x);
+        let x = refine_all(&self.resnets, &self.attentions, x);
         self.upsamplers.iter().fold(x, |x, upsampler| upsampler.forward(x))
     }
 }
@@ -98,7 +96,7 @@ impl Middle {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        refine(&self.resnets, &self.attentions, x)
+        refine_all(&self.resnets, &self.attentions, x)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each is a thin `burn` module around one function of [`ops`], so that the path of a parameter is its diffusers key.
 
 mod conv2d;
+mod gradient_checkpointing;
 mod group_norm;
 mod layer_calls;
 mod linear;
@@ -10,6 +11,9 @@ pub mod ops;
 mod precision;
 
 pub use conv2d::Conv2d;
+pub(crate) use gradient_checkpointing::{
+    Segment, SegmentInput, checkpointed, checkpoints, with_gradient_checkpointing,
+};
 pub use group_norm::GroupNorm;
 pub use layer_calls::{LayerCall, record_layer_calls};
 pub use linear::Linear;

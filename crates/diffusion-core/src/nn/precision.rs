@@ -94,11 +94,16 @@ pub fn with_precision<R>(precision: MixedPrecision, work: impl FnOnce() -> R) ->
     work()
 }
 
+/// How the layers of this thread round.
+pub(super) fn precision() -> MixedPrecision {
+    PRECISION.get()
+}
+
 /// `x` rounded to the low type of this thread, to nearest with ties to even, as 32-bit numbers; its gradient is rounded
 /// likewise. Without a low type, `x` itself.
 pub(super) fn rounded<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     // The derivative of a cast is a cast to the type of its input: the second one's rounds, the first one's widens.
-    match PRECISION.get().low_type() {
+    match precision().low_type() {
         None => x,
         Some(low) => x.cast(low).cast(FloatDType::F32),
     }

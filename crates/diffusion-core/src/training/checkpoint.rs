@@ -230,7 +230,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     /// What a checkpoint is bound to.
     fn settings(&self) -> Result<Value, DiffusionError> {
         let mut settings = serde_json::json!({
-            "training": self.config,
+            "training": self.config.of_results(),
             "seed": self.streams.seed(),
             "identity": self.identity,
         });

@@ -51,6 +51,10 @@ pub struct TrainingConfig {
     /// The type that layers with weights round their numbers to.
     #[serde(skip_serializing_if = "MixedPrecision::is_no")]
     pub mixed_precision: MixedPrecision,
+    /// Whether the blocks of the network are computed again in the backward pass in place of keeping what they compute on
+    /// the way: less memory and more time for the same numbers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for TrainingConfig {
@@ -64,11 +68,18 @@ impl Default for TrainingConfig {
             objective: Objective::Descend,
             max_loss: 1e3,
             mixed_precision: MixedPrecision::No,
+            gradient_checkpointing: false,
         }
     }
 }
 
 impl TrainingConfig {
+    /// The settings without those that change no number: what records and checkpoints are bound to.
+    #[must_use]
+    pub fn of_results(&self) -> Self {
+        Self { gradient_checkpointing: false, ..self.clone() }
+    }
+
     /// Checks the ranges of the settings.
     ///
     /// # Errors
@@ -140,11 +151,14 @@ mod tests {
             text,
             r#"{"batch_size":64,"gradient_accumulation_steps":1,"optimizer":{"kind":"adam","learning_rate":0.0001,"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"weight_decay":0.0},"max_grad_norm":1.0,"ema":{"inv_gamma":1.0,"power":0.75,"max_decay":0.9999},"objective":"descend","max_loss":1000.0}"#
         );
-        let all = r#"{"optimizer":{"bits":8,"block_size":256},"mixed_precision":"fp16"}"#;
+        let all = r#"{"optimizer":{"bits":8,"block_size":256},"mixed_precision":"fp16","gradient_checkpointing":true}"#;
         let config: TrainingConfig = serde_json::from_str(all).unwrap();
         config.validate().unwrap();
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainingConfig>(&text).unwrap(), config);
+        assert!(text.contains("gradient_checkpointing"));
+        let text = serde_json::to_string(&config.of_results()).unwrap();
+        assert!(!text.contains("gradient_checkpointing") && text.contains("fp16"), "{text}");
         let bits = serde_json::from_str::<TrainingConfig>(r#"{"optimizer":{"bits":4}}"#).unwrap_err();
         assert!(bits.to_string().contains("8 or 32 bits, not 4"), "{bits}");
     }

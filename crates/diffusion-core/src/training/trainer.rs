@@ -18,7 +18,7 @@ use crate::DiffusionError;
 use crate::autoencoder::Autoencoder;
 use crate::denoiser::Denoiser;
 use crate::ema::Ema;
-use crate::nn::with_precision;
+use crate::nn::{with_gradient_checkpointing, with_precision};
 use crate::optim::{Optimizer, clip_coefficient, squared_norm};
 use crate::parameters::{from_slice, module_device, take_flat_gradients, to_vec};
 use crate::schedule::NoiseSchedule;
@@ -325,7 +325,9 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
             let share = slice.len() as f32 / images as f32;
             let number = self.step * parts as u64 + part as u64;
             let precision = self.config.mixed_precision;
-            let loss = with_precision(precision, || self.task.loss(model, &batch, slice, &streams, number))?;
+            let loss = with_gradient_checkpointing(self.config.gradient_checkpointing, || {
+                with_precision(precision, || self.task.loss(model, &batch, slice, &streams, number))
+            })?;
             let factor = self.config.objective.sign() * share * self.loss_scale();
             let mut gradients = loss.clone().mul_scalar(factor).backward();
             let gradients = take_flat_gradients(model, &mut gradients);

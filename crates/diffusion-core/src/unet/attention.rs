@@ -48,7 +48,8 @@ impl Attention {
     }
 
     /// `[batch, channels, height, width]` to the same shape. `adapter` may add to the projections.
-    pub fn forward(&self, x: Tensor<4>, adapter: Option<&dyn ProjectionAdapter>) -> Tensor<4> {
+    pub fn forward<A: ProjectionAdapter>(&self, x: Tensor<4>, adapter: Option<&A>) -> Tensor<4> {
+        let x = ops::branching(x);
         let normed = self.group_norm.forward(x.clone());
         let project = |linear: &Linear, projection| {
             let y = linear.forward_at_positions(normed.clone());

@@ -6,9 +6,10 @@ use burn::tensor::Tensor;
 use super::adapter::ProjectionAdapter;
 use super::attention::Attention;
 use super::parts::Parts;
+use super::refinement::refine;
 use super::resnet::ResnetBlock2D;
 use crate::DiffusionError;
-use crate::nn::{Conv2d, ops};
+use crate::nn::{Conv2d, Segment, SegmentInput, checkpointed, checkpoints, ops};
 
 /// Halves height and width by a convolution of stride 2 (with padding 0, after a row and a column of zeros).
 #[derive(Module, Debug)]
@@ -41,7 +42,17 @@ impl Upsample2D {
 
     /// `[batch, channels, height, width]` to `[batch, out, 2 height, 2 width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if checkpoints(&x) {
+            return checkpointed(self, SegmentInput::of(x));
+        }
         self.conv.forward(ops::upsample_nearest(x))
+    }
+}
+
+/// Of its maps, the doubled one is the largest.
+impl Segment for Upsample2D {
+    fn run(&self, input: SegmentInput) -> Tensor<4> {
+        self.forward(input.x)
     }
 }
 
@@ -83,18 +94,16 @@ impl DownBlock {
     }
 
     /// The map for the next level; every map on the way is appended to `skips`.
-    pub fn forward(
+    pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
         activated_time: &Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
-        adapter: Option<&dyn ProjectionAdapter>,
+        adapter: Option<&A>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, activated_time.clone());
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, adapter);
-            }
+            let input = SegmentInput { shift: resnet.shift(activated_time), ..SegmentInput::of(x) };
+            x = refine(resnet, self.attentions.get(i), adapter, input);
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
@@ -127,22 +136,17 @@ impl UpBlock {
     }
 
     /// The map for the next level; each residual block takes the last of `skips` beside its input.
-    pub fn forward(
+    pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
         activated_time: &Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
-        adapter: Option<&dyn ProjectionAdapter>,
+        adapter: Option<&A>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             // The layout gives every expanding block a skip; a network cannot be built otherwise.
-            if let Some(skip) = skips.pop() {
-                x = ops::concat_channels(x, skip);
-            }
-            x = resnet.forward(x, activated_time.clone());
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, adapter);
-            }
+            let input = SegmentInput { x, skip: skips.pop(), shift: resnet.shift(activated_time) };
+            x = refine(resnet, self.attentions.get(i), adapter, input);
         }
         for upsampler in &self.upsamplers {
             x = upsampler.forward(x);
@@ -174,19 +178,15 @@ impl UNetMidBlock2D {
     }
 
     /// `[batch, channels, height, width]` to the same shape.
-    pub fn forward(
+    pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
         activated_time: &Tensor<2>,
-        adapter: Option<&dyn ProjectionAdapter>,
+        adapter: Option<&A>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            if i > 0 {
-                for attention in &self.attentions {
-                    x = attention.forward(x, adapter);
-                }
-            }
-            x = resnet.forward(x, activated_time.clone());
+            let input = SegmentInput { shift: resnet.shift(activated_time), ..SegmentInput::of(x) };
+            x = refine(resnet, self.attentions.get(i), adapter, input);
         }
         x
     }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::Value;
 
-use super::UNet2DModel;
+use super::{NoAdapter, UNet2DModel};
 use crate::parameters::module_device;
 use crate::{Denoiser, DiffusionError};
 
@@ -68,7 +68,8 @@ impl ConditionalUNet {
         }
         let chosen = TensorData::new(chosen, [conditions.len(), self.len()]);
         let chosen = Tensor::<2>::from_data(chosen, &x.device());
-        self.unet.forward_conditioned(x, timesteps, Some(chosen.matmul(self.conditions.val())), None)
+        let condition = chosen.matmul(self.conditions.val());
+        self.unet.forward_conditioned(x, timesteps, Some(condition), None::<&NoAdapter>)
     }
 
     /// The network under the mean of the conditions, weighted by `weights` (one for each, not all 0): with one weight, under that

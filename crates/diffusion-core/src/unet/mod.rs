@@ -10,10 +10,11 @@ pub(crate) mod init;
 pub mod layout;
 mod model;
 pub(crate) mod parts;
+pub(crate) mod refinement;
 mod resnet;
 mod time_embedding;
 
-pub use adapter::{Projection, ProjectionAdapter};
+pub use adapter::{NoAdapter, Projection, ProjectionAdapter};
 pub use attention::Attention;
 pub use blocks::{DownBlock, Downsample2D, UNetMidBlock2D, UpBlock, Upsample2D};
 pub use conditional::ConditionalUNet;

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use serde_json::Value;
 use streams::Streams;
 
-use super::adapter::ProjectionAdapter;
+use super::adapter::{NoAdapter, ProjectionAdapter};
 use super::blocks::{DownBlock, UNetMidBlock2D, UpBlock};
 use super::config::UNet2DConfig;
 use super::init::initial_weights;
@@ -110,18 +110,18 @@ impl UNet2DModel {
     /// # Panics
     /// As burn's operations do, if the shapes are others.
     pub fn forward(&self, x: Tensor<4>, timesteps: Tensor<1, Int>) -> Tensor<4> {
-        self.forward_adapted(x, timesteps, None)
+        self.forward_adapted(x, timesteps, None::<&NoAdapter>)
     }
 
     /// As [`forward`](Self::forward), with what `adapter` adds to the projections of the attention blocks.
     ///
     /// # Panics
     /// As [`forward`](Self::forward), and if what is added has another shape.
-    pub fn forward_adapted(
+    pub fn forward_adapted<A: ProjectionAdapter>(
         &self,
         x: Tensor<4>,
         timesteps: Tensor<1, Int>,
-        adapter: Option<&dyn ProjectionAdapter>,
+        adapter: Option<&A>,
     ) -> Tensor<4> {
         self.forward_conditioned(x, timesteps, None, adapter)
     }
@@ -130,12 +130,12 @@ impl UNet2DModel {
     ///
     /// # Panics
     /// As [`forward_adapted`](Self::forward_adapted), and if the condition has another shape.
-    pub fn forward_conditioned(
+    pub fn forward_conditioned<A: ProjectionAdapter>(
         &self,
         x: Tensor<4>,
         timesteps: Tensor<1, Int>,
         condition: Option<Tensor<2>>,
-        adapter: Option<&dyn ProjectionAdapter>,
+        adapter: Option<&A>,
     ) -> Tensor<4> {
         let time = self.time_embedding.forward(timesteps);
         let time = ops::silu(match condition {

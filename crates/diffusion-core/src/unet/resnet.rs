@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::parts::Parts;
 use crate::DiffusionError;
-use crate::nn::{Conv2d, GroupNorm, Linear};
+use crate::nn::{Conv2d, GroupNorm, Linear, ops};
 
 /// Two convolutions, shifted between by the time embedding, beside a shortcut:
 ///
@@ -44,16 +44,17 @@ impl ResnetBlock2D {
 
     /// `x` is `[batch, in, height, width]`, `activated_time` the time embedding after SiLU, `[batch, time]`.
     pub fn forward(&self, x: Tensor<4>, activated_time: Tensor<2>) -> Tensor<4> {
-        let shift = self.time_emb_proj.as_ref().map(|linear| linear.forward(activated_time));
-        self.forward_shifted(x, shift)
+        self.forward_shifted(x, self.shift(&activated_time))
     }
 
-    /// The block without a time.
-    pub(crate) fn forward_timeless(&self, x: Tensor<4>) -> Tensor<4> {
-        self.forward_shifted(x, None)
+    /// The shift that the time makes between the convolutions, `[batch, width]`, if the block knows a time.
+    pub(crate) fn shift(&self, activated_time: &Tensor<2>) -> Option<Tensor<2>> {
+        self.time_emb_proj.as_ref().map(|linear| linear.forward(activated_time.clone()))
     }
 
-    fn forward_shifted(&self, x: Tensor<4>, shift: Option<Tensor<2>>) -> Tensor<4> {
+    /// The block with its shift already made.
+    pub(crate) fn forward_shifted(&self, x: Tensor<4>, shift: Option<Tensor<2>>) -> Tensor<4> {
+        let x = ops::branching(x);
         let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let hidden = match shift {
             Some(shift) => self.norm2.forward_silu_shifted(hidden, shift),

@@ -113,9 +113,10 @@ impl LoraUNet {
         Ok(UNet2DModel::from_state_dict(self.frozen.plain.config(), &weights, &device)?)
     }
 
-    fn run(&self, x: Tensor<4>, timesteps: Tensor<1, Int>, dropout: Option<Dropout<'_>>) -> Tensor<4> {
+    fn run(&self, x: Tensor<4>, timesteps: Tensor<1, Int>, dropout: Option<Dropout>) -> Tensor<4> {
         let frozen = if x.device().is_autodiff() { &self.frozen.tracked } else { &self.frozen.plain };
-        frozen.forward_adapted(x, timesteps, Some(&Adapted { network: self, dropout }))
+        let adapted = Adapted { adapters: self.adapters.clone(), scale: self.settings.scale(), dropout };
+        frozen.forward_adapted(x, timesteps, Some(&adapted))
     }
 }
 
@@ -132,7 +133,7 @@ impl Denoiser for LoraUNet {
         number: u64,
     ) -> Tensor<4> {
         let rate = self.settings.dropout;
-        self.run(x, timesteps, (rate > 0.0).then_some(Dropout { rate, streams, number }))
+        self.run(x, timesteps, (rate > 0.0).then_some(Dropout { rate, streams: *streams, number }))
     }
 
     fn learning_rate_scale(&self, parameter: &str) -> f64 {
@@ -153,13 +154,14 @@ impl Denoiser for LoraUNet {
 }
 
 /// The randomness of one training batch.
-struct Dropout<'a> {
+#[derive(Debug, Clone)]
+struct Dropout {
     rate: f64,
-    streams: &'a Streams,
+    streams: Streams,
     number: u64,
 }
 
-impl Dropout<'_> {
+impl Dropout {
     /// `x` with zeros at random places, the rest scaled up; other places for each adapter, from the stream
     /// (`dropout`, batch) of child (`lora`, `index`).
     fn apply(&self, x: &Tensor<4>, index: usize) -> Tensor<4> {
@@ -174,20 +176,22 @@ impl Dropout<'_> {
 }
 
 /// The adapters as the network asks for them.
-struct Adapted<'a> {
-    network: &'a LoraUNet,
-    dropout: Option<Dropout<'a>>,
+#[derive(Module, Debug)]
+struct Adapted {
+    adapters: Vec<LoraAdapter>,
+    scale: f64,
+    #[module(skip)]
+    dropout: Option<Dropout>,
 }
 
-impl ProjectionAdapter for Adapted<'_> {
+impl ProjectionAdapter for Adapted {
     fn delta(&self, block: &str, projection: Projection, input: &Tensor<4>) -> Option<Tensor<4>> {
-        let adapters = &self.network.adapters;
-        let index = adapters.iter().position(|a| a.projection == projection && a.block == block)?;
+        let index = self.adapters.iter().position(|a| a.projection == projection && a.block == block)?;
         let input = match &self.dropout {
             Some(dropout) => dropout.apply(input, index),
             None => input.clone(),
         };
-        Some(adapters[index].forward(input).mul_scalar(self.network.settings.scale()))
+        Some(self.adapters[index].forward(input).mul_scalar(self.scale))
     }
 }
 
