@@ -41,7 +41,9 @@ impl Bits {
         let (rows, width) = (coalitions.len(), columns.div_ceil(BYTE));
         let mut bytes = Vec::with_capacity(rows * width);
         for coalition in coalitions {
-            bytes.extend(coalition.words().iter().flat_map(|word| word.to_le_bytes()).take(width));
+            let end = bytes.len() + width;
+            coalition.words().iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            bytes.truncate(end);
         }
         Bits { rows, columns, bytes }
     }
@@ -94,8 +96,17 @@ impl Bits {
             for start in (0..width).step_by(BYTES_AT_A_TIME) {
                 let end = (start + BYTES_AT_A_TIME).min(width);
                 for (sum, row) in sums.iter_mut().zip(bytes.chunks(width)) {
-                    let pairs = row[start..end].iter().zip(&tables[start..end]);
-                    *sum += pairs.map(|(&byte, table)| table[usize::from(byte)]).sum::<f64>();
+                    // Four sums, so that an addition need not wait for the one before.
+                    let (bytes, rest) = row[start..end].as_chunks::<4>();
+                    let (of_bytes, of_rest) = tables[start..end].as_chunks::<4>();
+                    let mut quarters = [0.0; 4];
+                    for (bytes, tables) in bytes.iter().zip(of_bytes) {
+                        for quarter in 0..4 {
+                            quarters[quarter] += tables[quarter][usize::from(bytes[quarter])];
+                        }
+                    }
+                    let rest = rest.iter().zip(of_rest).map(|(&byte, table)| table[usize::from(byte)]);
+                    *sum += (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]) + rest.sum::<f64>();
                 }
             }
         });

@@ -3,11 +3,15 @@
 //! Every sum has an order of its own that depends on the size alone, so that neither the number of threads nor the
 //! processor changes a bit.
 
+use std::ops::Range;
+
 use ndarray::Array2;
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows added to another at a time.
-const ROWS: usize = 8;
+/// Rows that are made together.
+const BLOCK: usize = 8;
+/// Columns that are made together; rows are padded to a multiple of it.
+const STRIP: usize = 16;
 /// Pivots below this share of the largest are zero. Gram matrices of 0/1 rows that are not singular stay far above it,
 /// rounding stays far below.
 pub(crate) const RANK_TOLERANCE: f64 = 1e-10;
@@ -15,6 +19,8 @@ pub(crate) const RANK_TOLERANCE: f64 = 1e-10;
 /// The upper triangular U with `U'U = G`.
 pub(crate) struct Factor {
     n: usize,
+    /// Length of a row.
+    width: usize,
     /// Row by row; what is below the diagonal means nothing.
     upper: Vec<f64>,
 }
@@ -23,71 +29,121 @@ impl Factor {
     /// The factor of a symmetric matrix, of which the upper triangle is read; `None` if it is singular to rounding.
     pub(crate) fn of(gram: &Array2<f64>) -> Option<Factor> {
         let n = gram.nrows();
-        let mut upper: Vec<f64> = gram.iter().copied().collect();
-        Arch::new().dispatch(Factorize { n, upper: &mut upper })?;
-        let factor = Factor { n, upper };
-        let pivots = (0..n).map(|row| factor.upper[row * n + row].powi(2));
+        let width = n.next_multiple_of(STRIP);
+        let mut upper = vec![0.0; n * width];
+        for (row, (entries, into)) in gram.outer_iter().zip(upper.chunks_exact_mut(width.max(1))).enumerate()
+        {
+            into[row..n].iter_mut().zip(entries.iter().skip(row)).for_each(|(into, entry)| *into = *entry);
+        }
+        Arch::new().dispatch(Factorize { n, width, upper: &mut upper })?;
+        let pivots = (0..n).map(|row| upper[row * width + row].powi(2));
         let (least, most) =
             pivots.fold((f64::INFINITY, 0.0f64), |(least, most), pivot| (least.min(pivot), most.max(pivot)));
-        (least > RANK_TOLERANCE * most).then_some(factor)
+        (least > RANK_TOLERANCE * most).then_some(Factor { n, width, upper })
     }
 
     /// x with `G x = right`.
     pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
-        let (n, mut x) = (self.n, right.to_vec());
-        for row in 0..n {
-            let (solved, rest) = x.split_at_mut(row + 1);
-            solved[row] /= self.upper[row * n + row];
-            for (entry, factor) in rest.iter_mut().zip(&self.upper[row * n + row + 1..(row + 1) * n]) {
-                *entry -= factor * solved[row];
-            }
-        }
-        for row in (0..n).rev() {
-            let (rest, solved) = x.split_at_mut(row + 1);
-            let known = self.upper[row * n + row + 1..(row + 1) * n].iter().zip(solved);
-            let known: f64 = known.map(|(factor, entry)| factor * *entry).sum();
-            rest[row] = (rest[row] - known) / self.upper[row * n + row];
-        }
+        let mut x = right.to_vec();
+        x.resize(self.width, 0.0);
+        Arch::new().dispatch(Solve { factor: self, x: &mut x });
+        x.truncate(self.n);
         x
     }
 
     /// The inverse of G.
     pub(crate) fn inverse(&self) -> Array2<f64> {
-        let n = self.n;
+        let (n, width) = (self.n, self.width);
         // The columns of R = U^-1 as rows, then G^-1 = R R'.
-        let mut columns = vec![0.0; n * n];
-        let mut inverse = vec![0.0; n * n];
+        let mut columns = vec![0.0; n * width];
+        let mut inverse = vec![0.0; n * width];
         Arch::new().dispatch(Invert { factor: self, columns: &mut columns, inverse: &mut inverse });
-        for row in 0..n {
-            for column in row + 1..n {
-                inverse[row * n + column] = inverse[column * n + row];
+        let mut whole = Array2::zeros((n, n));
+        let entries = whole.as_slice_mut().unwrap_or_default();
+        // In squares, so that neither side is read across many lines of the cache.
+        for top in (0..n).step_by(BLOCK) {
+            for left in (top..n).step_by(BLOCK) {
+                for row in top..(top + BLOCK).min(n) {
+                    for column in left.max(row)..(left + BLOCK).min(n) {
+                        let entry = inverse[row * width + column];
+                        entries[row * n + column] = entry;
+                        entries[column * n + row] = entry;
+                    }
+                }
             }
         }
-        Array2::from_shape_vec((n, n), inverse).unwrap_or_default()
+        whole
     }
 }
 
-/// Adds multiples of rows to another: `to[j] += sum over rows of factors[row] * rows[row][j]`, in that order.
-#[inline(always)]
-fn add_rows(to: &mut [f64], rows: [&[f64]; ROWS], factors: [f64; ROWS]) {
-    let [a, b, c, d, e, f, g, h] = rows.map(|row| &row[..to.len()]);
-    for (j, to) in to.iter_mut().enumerate() {
-        let near = (factors[0] * a[j] + factors[1] * b[j]) + (factors[2] * c[j] + factors[3] * d[j]);
-        let far = (factors[4] * e[j] + factors[5] * f[j]) + (factors[6] * g[j] + factors[7] * h[j]);
-        *to += near + far;
+/// Products of two matrices with rows of the same length: `L'R`, over some of their rows.
+struct Products<'a> {
+    left: &'a [f64],
+    right: &'a [f64],
+    width: usize,
+    /// Rows of both that are summed over, in their order.
+    rows: Range<usize>,
+    /// The first of [`BLOCK`] columns of `left`.
+    first: usize,
+}
+
+impl Products<'_> {
+    /// Takes the products with [`STRIP`] columns of `right`, from `column` on, off the rows of `to`, at most [`BLOCK`].
+    #[inline(always)]
+    fn take_off<S: Simd>(&self, simd: S, to: &mut [f64], column: usize) {
+        // As many sums as the processor has registers for.
+        if S::F64_LANES < 8 { self.by::<S, 4>(simd, to, column) } else { self.by::<S, 8>(simd, to, column) }
+    }
+
+    #[inline(always)]
+    fn by<S: Simd, const ROWS: usize>(&self, simd: S, to: &mut [f64], column: usize) {
+        let Self { left, right, width, ref rows, first } = *self;
+        let pair = 2 * S::F64_LANES;
+        for (group, to) in to.chunks_mut(ROWS * width).enumerate() {
+            for column in (column..column + STRIP).step_by(pair) {
+                let mut sums = [[simd.splat_f64s(0.0); 2]; ROWS];
+                for row in rows.clone() {
+                    let left = &left[row * width + first + group * ROWS..][..ROWS];
+                    let (right, _) = S::as_simd_f64s(&right[row * width + column..][..pair]);
+                    let (near, far) = (right[0], right[1]);
+                    for place in 0..ROWS {
+                        let factor = simd.splat_f64s(left[place]);
+                        sums[place][0] = simd.add_f64s(sums[place][0], simd.mul_f64s(factor, near));
+                        sums[place][1] = simd.add_f64s(sums[place][1], simd.mul_f64s(factor, far));
+                    }
+                }
+                for (to, sums) in to.chunks_exact_mut(width).zip(sums) {
+                    let (to, _) = S::as_mut_simd_f64s(&mut to[column..column + pair]);
+                    for (to, sum) in to.iter_mut().zip(sums) {
+                        *to = simd.sub_f64s(*to, sum);
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The same for one row.
+/// `to[j] += factor * row[j]`, for whole strips.
 #[inline(always)]
-fn add_row(to: &mut [f64], row: &[f64], factor: f64) {
-    for (to, value) in to.iter_mut().zip(row) {
-        *to += factor * value;
+fn add_row<S: Simd>(simd: S, to: &mut [f64], row: &[f64], factor: f64) {
+    let factor = simd.splat_f64s(factor);
+    for (to, row) in S::as_mut_simd_f64s(to).0.iter_mut().zip(S::as_simd_f64s(row).0) {
+        *to = simd.add_f64s(*to, simd.mul_f64s(factor, *row));
+    }
+}
+
+/// Multiplies whole strips.
+#[inline(always)]
+fn scale<S: Simd>(simd: S, row: &mut [f64], factor: f64) {
+    let factor = simd.splat_f64s(factor);
+    for entry in S::as_mut_simd_f64s(row).0 {
+        *entry = simd.mul_f64s(*entry, factor);
     }
 }
 
 struct Factorize<'a> {
     n: usize,
+    width: usize,
     upper: &'a mut [f64],
 }
 
@@ -95,33 +151,67 @@ impl WithSimd for Factorize<'_> {
     type Output = Option<()>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Option<()> {
-        let Self { n, upper } = self;
-        for start in (0..n).step_by(ROWS) {
-            let end = (start + ROWS).min(n);
+    fn with_simd<S: Simd>(self, simd: S) -> Option<()> {
+        let Self { n, width, upper } = self;
+        for start in (0..n).step_by(BLOCK) {
+            let end = (start + BLOCK).min(n);
+            let (above, rest) = upper.split_at_mut(start * width);
+            let own = &mut rest[..(end - start) * width];
+            let strips = start - start % STRIP;
+            let known = Products { left: above, right: above, width, rows: 0..start, first: start };
+            for column in (strips..width).step_by(STRIP) {
+                known.take_off(simd, own, column);
+            }
             for row in start..end {
-                let (above, own) = upper.split_at_mut(row * n);
-                let own = &mut own[row..n];
-                for above in above[start * n..].chunks_exact(n) {
-                    add_row(own, &above[row..], -above[row]);
+                let (before, own) = own.split_at_mut((row - start) * width);
+                let own = &mut own[..width];
+                for before in before.chunks_exact(width) {
+                    add_row(simd, &mut own[strips..], &before[strips..], -before[row]);
                 }
-                let pivot = if own[0] > 0.0 { own[0].sqrt() } else { return None };
-                own.iter_mut().for_each(|entry| *entry /= pivot);
-            }
-            let (above, below) = upper.split_at_mut(end * n);
-            let above = &above[start * n..];
-            if end - start < ROWS {
-                // The last rows: nothing is below.
-                break;
-            }
-            for (place, own) in below.chunks_exact_mut(n).enumerate() {
-                let row = end + place;
-                let rows = std::array::from_fn(|k| &above[k * n + row..(k + 1) * n]);
-                let factors = std::array::from_fn(|k| -above[k * n + row]);
-                add_rows(&mut own[row..], rows, factors);
+                let pivot = if own[row] > 0.0 { own[row].sqrt() } else { return None };
+                scale(simd, &mut own[strips..], 1.0 / pivot);
+                // Rounded once.
+                own[row] = pivot;
             }
         }
         Some(())
+    }
+}
+
+struct Solve<'a> {
+    factor: &'a Factor,
+    x: &'a mut [f64],
+}
+
+impl WithSimd for Solve<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { factor: &Factor { n, width, ref upper }, x } = self;
+        let row = |row: usize| &upper[row * width..(row + 1) * width];
+        for place in 0..n {
+            let own = row(place);
+            x[place] /= own[place];
+            let (solved, strip) = (x[place], (place + 1).next_multiple_of(STRIP));
+            for near in place + 1..strip {
+                x[near] -= own[near] * solved;
+            }
+            add_row(simd, &mut x[strip..], &own[strip..], -solved);
+        }
+        for place in (0..n).rev() {
+            let (own, strip) = (row(place), (place + 1).next_multiple_of(STRIP));
+            // Sums that do not wait for each other, as many on every processor.
+            let mut sums = [0.0; STRIP];
+            for (own, x) in own[strip..].as_chunks::<STRIP>().0.iter().zip(x[strip..].as_chunks::<STRIP>().0)
+            {
+                for lane in 0..STRIP {
+                    sums[lane] += own[lane] * x[lane];
+                }
+            }
+            let near: f64 = (place + 1..strip).map(|near| own[near] * x[near]).sum();
+            x[place] = (x[place] - (near + sums.iter().sum::<f64>())) / own[place];
+        }
     }
 }
 
@@ -135,43 +225,43 @@ impl WithSimd for Invert<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { factor: Factor { n, upper }, columns, inverse } = self;
-        let n = *n;
-        // R U = I: column j of R is (e_j - sum over k < j of U_kj (column k)) / U_jj, with j + 1 entries.
-        for j in 0..n {
-            let (known, own) = columns.split_at_mut(j * n);
-            let own = &mut own[..=j];
-            own[j] = 1.0;
-            let whole = j - j % ROWS;
-            for k in (0..whole).step_by(ROWS) {
-                let rows = std::array::from_fn(|i| &known[(k + i) * n..(k + i) * n + k + ROWS]);
-                add_rows(&mut own[..k + ROWS], rows, std::array::from_fn(|i| -upper[(k + i) * n + j]));
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { factor: &Factor { n, width, ref upper }, columns, inverse } = self;
+        // R U = I: column j of R is (e_j - sum over k < j of U_kj (column k)) / U_jj, and ends with entry j.
+        for start in (0..n).step_by(BLOCK) {
+            let end = (start + BLOCK).min(n);
+            let (known, rest) = columns.split_at_mut(start * width);
+            let own = &mut rest[..(end - start) * width];
+            for column in (0..start).step_by(STRIP) {
+                // Columns before this one have no entries here.
+                let products =
+                    Products { left: upper, right: known, width, rows: column..start, first: start };
+                products.take_off(simd, own, column);
             }
-            for k in whole..j {
-                add_row(own, &known[k * n..k * n + k + 1], -upper[k * n + j]);
-            }
-            let pivot = upper[j * n + j];
-            own.iter_mut().for_each(|entry| *entry /= pivot);
-        }
-        // The sum of the columns' squares, each entry (i, j <= i) over the columns from i on.
-        for start in (0..n).step_by(ROWS) {
-            let end = (start + ROWS).min(n);
-            for i in 0..end {
-                let own = &mut inverse[i * n..i * n + i + 1];
-                if end - start == ROWS {
-                    let rows = std::array::from_fn(|k| &columns[(start + k) * n..(start + k) * n + i + 1]);
-                    add_rows(own, rows, std::array::from_fn(|k| columns[(start + k) * n + i]));
-                } else {
-                    for k in start..end {
-                        add_row(own, &columns[k * n..k * n + i + 1], columns[k * n + i]);
-                    }
+            let strips = end.next_multiple_of(STRIP);
+            for j in start..end {
+                let (before, own) = own.split_at_mut((j - start) * width);
+                let own = &mut own[..strips];
+                own[j] = 1.0;
+                for (k, before) in (start..j).zip(before.chunks_exact(width)) {
+                    add_row(simd, own, &before[..strips], -upper[k * width + j]);
                 }
+                scale(simd, own, 1.0 / upper[j * width + j]);
             }
         }
+        // The sum of the columns' squares, each entry (i, j >= i) over the columns from j on; of the opposite sign.
+        for start in (0..n).step_by(BLOCK) {
+            let end = (start + BLOCK).min(n);
+            let own = &mut inverse[start * width..end * width];
+            for column in (start - start % STRIP..width).step_by(STRIP) {
+                let rows = column.max(start).min(n)..n;
+                let products = Products { left: columns, right: columns, width, rows, first: start };
+                products.take_off(simd, own, column);
+            }
+        }
+        scale(simd, inverse, -1.0);
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +286,33 @@ mod tests {
                     assert!((identity[[i, j]] - f64::from(u8::from(i == j))).abs() < 1e-9, "{n} {i} {j}");
                 }
             }
+        }
+    }
+
+    /// Whatever the processor adds at once.
+    #[test]
+    fn instructions_change_no_bit() {
+        let n = 61;
+        let factor = Factor::of(&positive_definite(n)).unwrap();
+        let mut upper = vec![0.0; n * factor.width];
+        for (into, row) in upper.chunks_exact_mut(factor.width).zip(positive_definite(n).outer_iter()) {
+            into.iter_mut().zip(row).for_each(|(into, entry)| *into = *entry);
+        }
+        Arch::Scalar.dispatch(Factorize { n, width: factor.width, upper: &mut upper }).unwrap();
+        let bits = |upper: &[f64]| -> Vec<u64> {
+            let rows = upper.chunks_exact(factor.width).enumerate();
+            rows.flat_map(|(row, entries)| entries[row..n].iter().map(|entry| entry.to_bits())).collect()
+        };
+        assert_eq!(bits(&upper), bits(&factor.upper));
+        let mut x = vec![0.5; factor.width];
+        let solved = factor.solve(&x[..n]);
+        x[n..].fill(0.0);
+        Arch::Scalar.dispatch(Solve { factor: &factor, x: &mut x });
+        assert_eq!(x[..n], solved);
+        let [mut columns, mut inverse] = [0, 1].map(|_| vec![0.0; n * factor.width]);
+        Arch::Scalar.dispatch(Invert { factor: &factor, columns: &mut columns, inverse: &mut inverse });
+        for (row, entries) in factor.inverse().outer_iter().enumerate() {
+            assert_eq!(inverse[row * factor.width..][row..n], entries.to_vec()[row..]);
         }
     }
 

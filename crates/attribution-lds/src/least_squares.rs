@@ -17,13 +17,14 @@ pub(crate) struct Inverse {
     pub(crate) unidentified: Vec<usize>,
 }
 
-/// Inverts G by Cholesky, or if it is singular gives the Moore-Penrose inverse by its eigenvectors.
+/// Inverts a symmetric G, of which the upper triangle is read, by Cholesky; if it is singular, gives the Moore-Penrose inverse by
+/// its eigenvectors.
 pub(crate) fn invert(gram: &Array2<f64>) -> Inverse {
     let n = gram.nrows();
     if let Some(factor) = Factor::of(gram) {
         return Inverse { matrix: factor.inverse(), rank: n, unidentified: Vec::new() };
     }
-    let eigen = to_nalgebra(gram).symmetric_eigen();
+    let eigen = DMatrix::from_fn(n, n, |i, j| gram[[i.min(j), i.max(j)]]).symmetric_eigen();
     let largest = eigen.eigenvalues.amax();
     let nonzero = |value: f64| largest > 0.0 && value > RANK_TOLERANCE * largest;
     let mut scaled = eigen.eigenvectors.clone();

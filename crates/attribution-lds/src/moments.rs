@@ -14,15 +14,17 @@ const BLOCK: usize = 64;
 /// 0/1 indicator rows X `[draws, contributors]` with their weights and targets.
 pub(crate) struct Design {
     bits: Bits,
-    transposed: OnceLock<(Bits, Columns)>,
+    columns: OnceLock<Columns>,
     /// Weight of each row.
     pub(crate) weights: Array1<f64>,
 }
 
 /// Weighted sums over the rows, divided by the total weight.
 pub(crate) struct Moments {
-    /// A = X'WX `[contributors, contributors]`.
+    /// A = X'WX `[contributors, contributors]`, on and above the diagonal; what is below means nothing.
     pub(crate) gram: Array2<f64>,
+    /// A 1, the sums of A's rows.
+    pub(crate) sums: Array1<f64>,
     /// X'Wy.
     pub(crate) cross: Array1<f64>,
     /// X'W1: how often each contributor is in.
@@ -33,7 +35,7 @@ impl Design {
     /// Rows of coalitions over n contributors, with one weight a row.
     pub(crate) fn new(n: usize, rows: &[&UtilityRow], weights: Vec<f64>) -> Design {
         let bits = Bits::of_coalitions(n, rows.iter().map(|row| row.coalition()));
-        Design { bits, transposed: OnceLock::new(), weights: Array1::from(weights) }
+        Design { bits, columns: OnceLock::new(), weights: Array1::from(weights) }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -59,34 +61,39 @@ impl Design {
     pub(crate) fn moments(&self, targets: ArrayView1<f64>, factor: impl Fn(usize) -> f64) -> Moments {
         let weights: Vec<f64> = (0..self.rows()).map(|row| self.weights[row] * factor(row)).collect();
         let total: f64 = weights.iter().sum();
-        let (transposed, columns) = self.transposed.get_or_init(|| {
-            let transposed = self.bits.transposed();
-            let columns = Columns::of(&transposed);
-            (transposed, columns)
-        });
+        let columns = self.columns.get_or_init(|| Columns::of(&self.bits));
         let products: Vec<f64> =
             weights.iter().zip(targets).map(|(weight, target)| weight * target).collect();
-        let cross = Array1::from(transposed.times(&products));
+        let cross = Array1::from(columns.times(&products));
         let times = |weight: &f64| {
             let whole = weight.fract() == 0.0 && (0.0..=f64::from(MOST_TIMES)).contains(weight);
             whole.then_some(*weight as u32)
         };
         let gram = match weights.iter().map(times).collect::<Option<Vec<u32>>>() {
-            Some(times) => columns.gram(&times),
-            None => {
-                let mut gram = upper_gram(&self.indicators(), &Array1::from(weights));
-                let n = gram.nrows();
-                for column in 0..n {
-                    for row in column + 1..n {
-                        gram[[row, column]] = gram[[column, row]];
-                    }
-                }
-                gram
-            }
+            Some(times) => columns.upper_gram(&times, total),
+            None => upper_gram(&self.indicators(), &Array1::from(weights)) / total,
         };
-        let presence = gram.diag().to_owned() / total;
-        Moments { gram: gram / total, cross: cross / total, presence }
+        let (presence, sums) = (gram.diag().to_owned(), row_sums(&gram));
+        Moments { gram, sums, cross: cross / total, presence }
     }
+}
+
+/// The sums of the rows of a symmetric matrix, of which the upper triangle is read.
+fn row_sums(upper: &Array2<f64>) -> Array1<f64> {
+    let n = upper.nrows();
+    let mut sums = vec![0.0; n];
+    for (row, entries) in upper.outer_iter().enumerate() {
+        let entries = entries.to_slice().unwrap_or_default();
+        let (own, below) = sums[row..].split_at_mut(1);
+        let mut lanes = [0.0; 8];
+        let (whole, rest) = entries[row + 1..].as_chunks::<8>();
+        for entries in whole {
+            lanes.iter_mut().zip(entries).for_each(|(lane, entry)| *lane += entry);
+        }
+        own[0] += entries[row] + lanes.iter().sum::<f64>() + rest.iter().sum::<f64>();
+        below.iter_mut().zip(&entries[row + 1..]).for_each(|(sum, entry)| *sum += entry);
+    }
+    Array1::from(sums)
 }
 
 /// X' diag(weights) X, right in the blocks on and above the diagonal.
@@ -143,8 +150,10 @@ mod tests {
             for i in [0, 1, 63, 64, 149] {
                 for j in [0, 5, 63, 64, 148] {
                     let expected = sum(&|c, _| bit(c, i) * bit(c, j));
-                    assert!((moments.gram[[i, j]] - expected).abs() < 1e-14, "{i} {j}");
+                    assert!((moments.gram[[i.min(j), i.max(j)]] - expected).abs() < 1e-14, "{i} {j}");
                 }
+                // Of up to 150 terms.
+                assert!((moments.sums[i] - sum(&|c, _| bit(c, i) * c.len() as f64)).abs() < 1e-12);
                 assert!((moments.cross[i] - sum(&|c, y| bit(c, i) * y)).abs() < 1e-14);
                 assert!((moments.presence[i] - sum(&|c, _| bit(c, i))).abs() < 1e-14);
             }

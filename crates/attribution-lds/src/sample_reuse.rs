@@ -11,12 +11,15 @@ use crate::datamodel::Spectrum;
 use crate::interval::{check_level, student_intervals};
 use crate::least_squares::invert;
 use crate::moments::Design;
-use crate::trees::{TreeRow, Trees};
+use crate::trees::{Boosting, TreeRow, Trees};
 use crate::units::units;
 use crate::{
     AttributionError, Estimator, Interval, IntervalMethod, Intervals, Observations, Semivalue, UtilityRow,
     UtilityTable,
 };
+
+/// The trees of [`Surrogate::Trees`].
+const BOOSTING: Boosting = Boosting { trees: 60, depth: 3, learning_rate: 0.15, penalty: 1.0, min_leaf: 4.0 };
 
 /// What is fitted to the utilities and taken from them before they are reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,12 +286,13 @@ impl Fitted {
             fitted.by_size = size_function(n, training, &left.collect::<Vec<f64>>(), &weights);
         }
         if surrogate == Surrogate::Trees {
+            // Weights of mean 1, against which the penalty is measured.
+            let scale = training.len() as f64 / weights.iter().sum::<f64>();
             let rows = training.iter().zip(&weights).map(|(row, &weight)| {
                 let target = row.mean() - fitted.predict(row.coalition());
-                TreeRow { coalition: row.coalition(), target, weight }
+                TreeRow { coalition: row.coalition(), target, weight: weight * scale, count: 1.0 }
             });
-            let rows: Vec<TreeRow> = rows.collect();
-            fitted.trees = Trees::fit(n, rows);
+            fitted.trees = Trees::fit(n, BOOSTING, &mut rows.collect::<Vec<_>>());
         }
         // Ends that are never drawn are known: there f is set to v.
         for (end, value) in

@@ -118,10 +118,9 @@ impl KernelShap {
         let problem = Problem::new(self.weighting, observations)?;
         let ends = Ends { full: observations.full(), none: observations.none() };
         let fit = problem.fit(ends);
-        let raised = raised(&fit.centered);
-        let mut values = match Factor::of(&raised) {
+        let mut values = match Factor::of(&fit.raised) {
             Some(factor) => factor.solve(&fit.target.to_vec()),
-            None => center(&invert(&raised).matrix).dot(&fit.target).to_vec(),
+            None => center(invert(&fit.raised).matrix).dot(&fit.target).to_vec(),
         };
         values.iter_mut().for_each(|value| *value += ends.total() / n as f64);
         Ok(values)
@@ -138,23 +137,24 @@ impl KernelShap {
         let problem = Problem::new(self.weighting, observations)?;
         let ends = Ends { full: observations.full(), none: observations.none() };
         let fit = problem.fit(ends);
-        let inverse = invert(&raised(&fit.centered));
-        let projector = center(&inverse.matrix);
+        let inverse = invert(&fit.raised);
+        let projector = center(inverse.matrix);
         let mut values = projector.dot(&fit.target);
         values += ends.total() / n as f64;
 
         let rank = inverse.rank - 1;
+        let distinct = distinct(problem.rows.iter().map(|row| row.coalition()));
         let table = observations.draws();
         let mut diagnostics = Diagnostics {
             contributors: n,
             draws: problem.design.rows(),
-            distinct_coalitions: problem.distinct,
+            distinct_coalitions: distinct,
             left_out: table.len() - problem.design.rows(),
             rank,
             full_rank: n - 1,
             pseudo_inverse: rank < n - 1,
             unidentified: inverse.unidentified,
-            no_residual: problem.distinct_units(self.paired) <= rank,
+            no_residual: if self.paired { problem.distinct_pairs() } else { distinct } <= rank,
             constant_utilities: problem.targets.iter().all(|target| *target == problem.targets[0]),
             singular_resamples: 0,
             endpoint_runs: Some((observations.full_runs().len(), observations.none_runs().len())),
@@ -207,8 +207,8 @@ impl KernelShap {
         } else {
             sandwich_variances_of_bits(problem.design.bits(), weights, &residuals, projector)
         };
-        let by_full = (1.0 - projector.dot(&fit.moments.gram.sum_axis(Axis(1)))) / n as f64;
-        let by_none = -&by_full - projector.dot(&fit.moments.presence);
+        let by_full = (1.0 - projector.dot(&fit.sums)) / n as f64;
+        let by_none = -&by_full - projector.dot(&fit.presence);
         for (runs, effect) in [(observations.full_runs(), by_full), (observations.none_runs(), by_none)] {
             if let Some(variance) = variance(runs) {
                 variances.scaled_add(variance / runs.len() as f64, &(&effect * &effect));
@@ -255,7 +255,7 @@ impl KernelShap {
             let none = resample.mean(observations.none_runs());
             let ends = Ends { full, none };
             let fit = problem.fit_weighted(ends, |row| f64::from(counts[row]));
-            let factor = Factor::of(&raised(&fit.centered))?;
+            let factor = Factor::of(&fit.raised)?;
             let mut values = factor.solve(&fit.target.to_vec());
             values.iter_mut().for_each(|value| *value += ends.total() / n as f64);
             Some(values)
@@ -281,22 +281,34 @@ struct Problem<'a> {
     n: usize,
     design: Design,
     targets: Array1<f64>,
-    distinct: usize,
     rows: Vec<&'a UtilityRow>,
 }
 
 /// Normal equations with the constraint projected out.
 struct Fit {
-    moments: Moments,
-    /// CAC.
-    centered: Array2<f64>,
+    /// CAC with the direction 1 given back, on and above the diagonal: [`raise`].
+    raised: Array2<f64>,
     /// C X'W(y - v0 - (v1 - v0)|S|/n) / w.
     target: Array1<f64>,
+    /// A 1.
+    sums: Array1<f64>,
+    /// X'W1 / w.
+    presence: Array1<f64>,
 }
 
 /// Number of different coalitions.
 fn distinct<'a>(coalitions: impl Iterator<Item = &'a Coalition>) -> usize {
-    coalitions.collect::<std::collections::HashSet<_>>().len()
+    // Sorted by a mixture of their bits first: comparing whole coalitions is left to those that are alike.
+    let mixed = |coalition: &Coalition| {
+        coalition
+            .words()
+            .iter()
+            .fold(0u64, |mixed, word| (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    };
+    let mut all: Vec<(u64, &Coalition)> = coalitions.map(|coalition| (mixed(coalition), coalition)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.len()
 }
 
 impl<'a> Problem<'a> {
@@ -313,11 +325,9 @@ impl<'a> Problem<'a> {
         }
         let kernel = weighting.by_size(n)?;
         let weights = rows.iter().map(|row| f64::from(row.times()) * kernel[row.coalition().len()]).collect();
-        let distinct = distinct(rows.iter().map(|row| row.coalition()));
         Ok(Problem {
             n,
             targets: Array1::from_iter(rows.iter().map(|row| row.mean())),
-            distinct,
             design: Design::new(n, &rows, weights),
             rows,
         })
@@ -328,10 +338,8 @@ impl<'a> Problem<'a> {
         if paired { pairs(&self.rows) } else { (0..self.design.rows()).map(|row| row..row + 1).collect() }
     }
 
-    fn distinct_units(&self, paired: bool) -> usize {
-        if !paired {
-            return self.distinct;
-        }
+    /// Number of different pairs.
+    fn distinct_pairs(&self) -> usize {
         // A pair by the lesser of its two coalitions.
         let least =
             |pair: &std::ops::Range<usize>| self.rows[pair.clone()].iter().map(|row| row.coalition()).min();
@@ -345,11 +353,10 @@ impl<'a> Problem<'a> {
     fn fit_weighted(&self, ends: Ends, factor: impl Fn(usize) -> f64) -> Fit {
         let moments = self.design.moments(self.targets.view(), factor);
         // X'W(y - v0 - (v1 - v0)/n X1) from the moments, then C.
-        let sizes = moments.gram.sum_axis(Axis(1));
-        let mut target =
-            &moments.cross - &(ends.none * &moments.presence) - ends.total() / self.n as f64 * sizes;
+        let Moments { gram, sums, cross, presence } = moments;
+        let mut target = cross - &(ends.none * &presence) - ends.total() / self.n as f64 * &sums;
         target -= target.sum() / self.n as f64;
-        Fit { centered: center(&moments.gram), target, moments }
+        Fit { raised: raise(gram, &sums), target, sums, presence }
     }
 }
 
@@ -367,18 +374,30 @@ fn kernel_weights(n: usize) -> Result<Vec<f64>, AttributionError> {
 }
 
 /// C M C for a symmetric M, with C = I - 11'/n.
-fn center(matrix: &Array2<f64>) -> Array2<f64> {
+fn center(mut matrix: Array2<f64>) -> Array2<f64> {
     let n = matrix.nrows() as f64;
     let means = matrix.sum_axis(Axis(1)) / n;
     let mean = means.sum() / n;
-    let mut centered = matrix - &means.view().insert_axis(Axis(1)) - means.view().insert_axis(Axis(0));
-    centered += mean;
-    centered
+    for (mut row, own) in matrix.outer_iter_mut().zip(&means) {
+        row.zip_mut_with(&means, |entry, other| *entry += mean - own - other);
+    }
+    matrix
 }
 
-/// M + s 11'/n with s the mean of M's diagonal: gives a centered M the direction 1 back, so that it can be inverted.
-fn raised(centered: &Array2<f64>) -> Array2<f64> {
-    let n = centered.nrows() as f64;
-    let scale = centered.diag().sum() / n;
-    centered + if scale > 0.0 { scale / n } else { 1.0 / n }
+/// C M C + s 11'/n with s the mean of the diagonal of C M C, for a symmetric M with the given sums of rows: gives a centered M the
+/// direction 1 back, so that it can be inverted. On and above the diagonal.
+fn raise(mut matrix: Array2<f64>, sums: &Array1<f64>) -> Array2<f64> {
+    let n = matrix.nrows() as f64;
+    let means = sums / n;
+    let mean = means.sum() / n;
+    let scale = (matrix.diag().sum() - 2.0 * means.sum()) / n + mean;
+    let raised = mean + if scale > 0.0 { scale / n } else { 1.0 / n };
+    for (place, (mut row, own)) in matrix.outer_iter_mut().zip(&means).enumerate() {
+        let entries = row.as_slice_mut().unwrap_or_default();
+        let others = means.as_slice().unwrap_or_default();
+        for (entry, other) in entries.iter_mut().zip(others).skip(place) {
+            *entry += raised - own - other;
+        }
+    }
+    matrix
 }

@@ -3,7 +3,8 @@
 use removal::Coalition;
 use serde::{Deserialize, Serialize};
 
-use crate::{AttributionError, Observations};
+use crate::trees::{Boosting, TreeRow, Trees};
+use crate::{AttributionError, Observations, Semivalue};
 
 /// Settings of a surrogate game: regression trees on who is in, fitted one after the other to what the earlier ones leave
 /// (Friedman 2001, least-squares boosting).
@@ -11,7 +12,7 @@ use crate::{AttributionError, Observations};
 /// With residuals r and weights w (how often a coalition was drawn), a node splits on the contributor that most raises the
 /// sum over its two children of `(sum w r)^2 / (sum w + penalty)`, the first of equals; a leaf adds
 /// `learning_rate (sum w r) / (sum w + penalty)`. The first prediction is the weighted mean of the utilities. v(all) and
-/// v(none) are rows like the others.
+/// v(none) are rows like the others. [`crate::Surrogate::Trees`] grows the same trees, with settings of its own.
 ///
 /// The Shapley values of the fitted game are exact and need no enumeration. A leaf's path asks for contributors A to be in
 /// and B to be out; the game that is 1 for those coalitions and else 0 gives each of A `(|A|-1)! |B|! / (|A|+|B|)!` and
@@ -53,13 +54,7 @@ pub struct TreeSurrogateFit {
     /// Root mean squared error of the surrogate on its own rows.
     pub training_error: f64,
     mean: f64,
-    trees: Vec<Node>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Node {
-    Leaf(f64),
-    Split { contributor: usize, out: Box<Node>, within: Box<Node> },
+    trees: Trees,
 }
 
 impl TreeSurrogate {
@@ -78,24 +73,22 @@ impl TreeSurrogate {
         if observations.draws().is_empty() {
             return Err(AttributionError::Empty { what: "draws for a tree surrogate".into() });
         }
-        let rows = Rows::new(observations);
-        let total: f64 = rows.weights.iter().sum();
-        let mean = rows.weights.iter().zip(&rows.utilities).map(|(w, y)| w * y).sum::<f64>() / total;
-        let mut residuals: Vec<f64> = rows.utilities.iter().map(|y| y - mean).collect();
-        let all: Vec<usize> = (0..residuals.len()).collect();
-        let mut trees = Vec::with_capacity(self.trees);
-        for _ in 0..self.trees {
-            let tree = self.grow(&rows, &residuals, &all, self.depth);
-            for (residual, row) in residuals.iter_mut().zip(&rows.members) {
-                *residual -= tree.value(|contributor| row[contributor]);
-            }
-            trees.push(tree);
-        }
-        let squares: f64 = residuals.iter().zip(&rows.weights).map(|(r, w)| w * r * r).sum();
+        let ends = [(Coalition::full(n), observations.full()), (Coalition::empty(n), observations.none())];
+        let draws = observations.draws().rows().iter();
+        let draws = draws.map(|row| (row.coalition(), row.mean(), f64::from(row.times())));
+        let ends = ends.iter().map(|(coalition, utility)| (coalition, *utility, 1.0));
+        let mut rows: Vec<TreeRow> = draws
+            .chain(ends)
+            .map(|(coalition, target, weight)| TreeRow { coalition, target, weight, count: weight })
+            .collect();
+        let total: f64 = rows.iter().map(|row| row.weight).sum();
+        let mean = rows.iter().map(|row| row.weight * row.target).sum::<f64>() / total;
+        rows.iter_mut().for_each(|row| row.target -= mean);
+        let &TreeSurrogate { trees, depth, learning_rate, penalty, min_leaf } = self;
+        let trees = Trees::fit(n, Boosting { trees, depth, learning_rate, penalty, min_leaf }, &mut rows);
+        let squares: f64 = rows.iter().map(|row| row.weight * row.target * row.target).sum();
         let mut values = vec![0.0; n];
-        for tree in &trees {
-            tree.add_shapley(&mut Vec::new(), &mut Vec::new(), &mut values);
-        }
+        trees.add_values(Semivalue::Shapley, &mut values);
         let missing = observations.full() - observations.none() - values.iter().sum::<f64>();
         let efficiency_shift = missing / n as f64;
         values.iter_mut().for_each(|value| *value += efficiency_shift);
@@ -120,111 +113,12 @@ impl TreeSurrogate {
         }
         Ok(())
     }
-
-    /// The tree over the rows `at`.
-    fn grow(&self, rows: &Rows, residuals: &[f64], at: &[usize], depth: usize) -> Node {
-        let sums = |at: &mut dyn Iterator<Item = usize>| {
-            at.fold((0.0, 0.0), |(w, s), row| (w + rows.weights[row], s + rows.weights[row] * residuals[row]))
-        };
-        let (weight, sum) = sums(&mut at.iter().copied());
-        let strength = |weight: f64, sum: f64| sum * sum / (weight + self.penalty);
-        let leaf = Node::Leaf(self.learning_rate * sum / (weight + self.penalty));
-        if depth == 0 {
-            return leaf;
-        }
-        let mut best: Option<(f64, usize)> = None;
-        for contributor in 0..rows.members[0].len() {
-            let inside = |row: &usize| rows.members[*row][contributor];
-            let (within, within_sum) = sums(&mut at.iter().copied().filter(|row| inside(row)));
-            let (out, out_sum) = sums(&mut at.iter().copied().filter(|row| !inside(row)));
-            if within.min(out) <= 0.0 || within.min(out) < self.min_leaf {
-                continue;
-            }
-            let gain = strength(within, within_sum) + strength(out, out_sum) - strength(weight, sum);
-            if gain > best.map_or(0.0, |(gain, _)| gain) {
-                best = Some((gain, contributor));
-            }
-        }
-        let Some((_, contributor)) = best else { return leaf };
-        let (within, out): (Vec<usize>, Vec<usize>) =
-            at.iter().partition(|&&row| rows.members[row][contributor]);
-        let grow = |at: &[usize]| Box::new(self.grow(rows, residuals, at, depth - 1));
-        Node::Split { contributor, out: grow(&out), within: grow(&within) }
-    }
 }
 
 impl TreeSurrogateFit {
     /// The surrogate's utility of a coalition, interactions included.
     pub fn predict(&self, coalition: &Coalition) -> f64 {
-        self.mean + self.trees.iter().map(|tree| tree.value(|member| coalition.contains(member))).sum::<f64>()
-    }
-}
-
-impl Node {
-    fn value(&self, contains: impl Fn(usize) -> bool) -> f64 {
-        let mut node = self;
-        loop {
-            match node {
-                Self::Leaf(value) => return *value,
-                Self::Split { contributor, out, within } => {
-                    node = if contains(*contributor) { within } else { out };
-                }
-            }
-        }
-    }
-
-    /// Adds the Shapley values of each leaf's game; `a` must be in and `b` out on the way here.
-    fn add_shapley(&self, a: &mut Vec<usize>, b: &mut Vec<usize>, values: &mut [f64]) {
-        match self {
-            Self::Leaf(value) => {
-                // k! l! / (k + l + 1)! for k = |A| - 1 and l = |B|, and the other way round.
-                for &member in a.iter() {
-                    values[member] += value * beta(a.len() - 1, b.len());
-                }
-                for &member in b.iter() {
-                    values[member] -= value * beta(a.len(), b.len() - 1);
-                }
-            }
-            Self::Split { contributor, out, within } => {
-                // A split is never repeated on its way down: all rows of a child are on one side of it.
-                a.push(*contributor);
-                within.add_shapley(a, b, values);
-                a.pop();
-                b.push(*contributor);
-                out.add_shapley(a, b, values);
-                b.pop();
-            }
-        }
-    }
-}
-
-/// `k! l! / (k + l + 1)!`
-fn beta(k: usize, l: usize) -> f64 {
-    let (small, large) = (k.min(l), k.max(l));
-    // 1 / ((k + l + 1) C(k + l, small)), factor by factor.
-    (1..=small).fold(1.0 / (k + l + 1) as f64, |product, i| product * i as f64 / (large + i) as f64)
-}
-
-/// The rows that trees are fitted to.
-struct Rows {
-    members: Vec<Vec<bool>>,
-    utilities: Vec<f64>,
-    weights: Vec<f64>,
-}
-
-impl Rows {
-    fn new(observations: &Observations) -> Self {
-        let n = observations.n();
-        let ends = [(Coalition::full(n), observations.full()), (Coalition::empty(n), observations.none())];
-        let mut rows = Self { members: Vec::new(), utilities: Vec::new(), weights: Vec::new() };
-        let draws = observations.draws().rows().iter();
-        let draws = draws.map(|row| (row.coalition().clone(), row.mean(), f64::from(row.times())));
-        for (coalition, utility, weight) in draws.chain(ends.into_iter().map(|(c, v)| (c, v, 1.0))) {
-            rows.members.push((0..n).map(|member| coalition.contains(member)).collect());
-            rows.utilities.push(utility);
-            rows.weights.push(weight);
-        }
-        rows
+        self.mean + self.trees.predict(coalition)
     }
 }
 

@@ -4,129 +4,170 @@ use removal::Coalition;
 
 use crate::Semivalue;
 
-/// Trees in a surrogate.
-const ROUNDS: usize = 60;
-/// Splits on the way to a leaf, at most.
-const DEPTH: usize = 3;
-/// Share of each tree's prediction that is kept.
-const LEARNING_RATE: f64 = 0.15;
-/// Rows in a leaf, at least.
-const LEAF_ROWS: usize = 4;
-/// Added to a leaf's weight (of mean 1 a row), so that small leaves predict little.
-const SHRINKAGE: f64 = 1.0;
+/// How trees are grown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boosting {
+    /// Number of trees.
+    pub(crate) trees: usize,
+    /// Splits on the way to a leaf, at most.
+    pub(crate) depth: usize,
+    /// Share of each tree's prediction that is kept.
+    pub(crate) learning_rate: f64,
+    /// Added to the weight of a node, so that small ones predict little.
+    pub(crate) penalty: f64,
+    /// Least count of the rows of a leaf.
+    pub(crate) min_leaf: f64,
+}
 
-/// A sum of leaves: `value` for coalitions with all of `inside` and none of `outside`.
-#[derive(Clone, Debug, Default)]
+/// A sum of regression trees.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Trees {
-    leaves: Vec<Leaf>,
+    trees: Vec<Node>,
 }
 
-#[derive(Clone, Debug)]
-struct Leaf {
-    inside: Vec<usize>,
-    outside: Vec<usize>,
-    value: f64,
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    Leaf(f64),
+    Split { contributor: usize, out: Box<Node>, within: Box<Node> },
 }
 
-/// A training row: who is in, what is to be predicted, how much it weighs.
+/// A training row.
 pub(crate) struct TreeRow<'a> {
+    /// Who is in.
     pub(crate) coalition: &'a Coalition,
+    /// What is to be predicted; once fitted, what the trees leave of it.
     pub(crate) target: f64,
+    /// How much it weighs in sums.
     pub(crate) weight: f64,
+    /// How much it counts toward [`Boosting::min_leaf`].
+    pub(crate) count: f64,
 }
 
 impl Trees {
     /// Gradient boosting for squared error (Friedman 2001): each tree is fitted greedily to what the ones before leave.
-    pub(crate) fn fit(n: usize, mut rows: Vec<TreeRow>) -> Trees {
-        let total: f64 = rows.iter().map(|row| row.weight).sum();
-        let scale = if total > 0.0 { rows.len() as f64 / total } else { 0.0 };
-        rows.iter_mut().for_each(|row| row.weight *= scale);
-        let mut trees = Trees::default();
-        let all: Vec<usize> = (0..rows.len()).collect();
-        for _ in 0..ROUNDS {
-            let before = trees.leaves.len();
-            let root = Leaf { inside: Vec::new(), outside: Vec::new(), value: 0.0 };
-            trees.grow(n, &mut rows, all.clone(), root, 0);
-            if trees.leaves.len() == before {
-                break;
-            }
+    ///
+    /// With what is left r and weights w, a node splits on the contributor that most raises the sum over its two children of
+    /// `(sum w r)^2 / (sum w + penalty)`, the first of equals; a leaf adds `learning_rate (sum w r) / (sum w + penalty)`.
+    pub(crate) fn fit(n: usize, settings: Boosting, rows: &mut [TreeRow]) -> Trees {
+        let mut trees = Vec::with_capacity(settings.trees);
+        for _ in 0..settings.trees {
+            trees.push(settings.grow(n, rows, (0..rows.len()).collect(), settings.depth));
         }
-        trees
-    }
-
-    fn grow(&mut self, n: usize, rows: &mut [TreeRow], places: Vec<usize>, leaf: Leaf, depth: usize) {
-        let split = if depth < DEPTH { best_split(n, rows, &places) } else { None };
-        let Some(contributor) = split else {
-            if depth > 0 {
-                let (sum, weight) = sums(rows, places.iter().copied());
-                let value = LEARNING_RATE * sum / (weight + SHRINKAGE);
-                places.iter().for_each(|&place| rows[place].target -= value);
-                self.leaves.push(Leaf { value, ..leaf });
-            }
-            return;
-        };
-        let (with, without): (Vec<usize>, Vec<usize>) =
-            places.into_iter().partition(|&place| rows[place].coalition.contains(contributor));
-        let (mut inside, mut outside) = (leaf.clone(), leaf);
-        inside.inside.push(contributor);
-        outside.outside.push(contributor);
-        self.grow(n, rows, with, inside, depth + 1);
-        self.grow(n, rows, without, outside, depth + 1);
+        Trees { trees }
     }
 
     /// The prediction for a coalition.
     pub(crate) fn predict(&self, coalition: &Coalition) -> f64 {
-        let applies = |leaf: &&Leaf| {
-            leaf.inside.iter().all(|&i| coalition.contains(i))
-                && !leaf.outside.iter().any(|&i| coalition.contains(i))
-        };
-        self.leaves.iter().filter(applies).map(|leaf| leaf.value).sum()
+        self.trees.iter().map(|tree| tree.predict(coalition)).sum()
     }
 
-    /// Adds the trees' semivalues to `values`: the sum over leaves, as the values are linear in the game.
+    /// Adds the trees' semivalues to `values`: the sum over leaves, as the values are linear in the game. A leaf's path asks for
+    /// some contributors to be in and others to be out; the game that is 1 for those coalitions and else 0 has known values,
+    /// [`Semivalue::of_conjunction`].
     pub(crate) fn add_values(&self, semivalue: Semivalue, values: &mut [f64]) {
-        for leaf in &self.leaves {
-            let (inside, outside) = semivalue.of_conjunction(leaf.inside.len(), leaf.outside.len());
-            leaf.inside.iter().for_each(|&i| values[i] += leaf.value * inside);
-            leaf.outside.iter().for_each(|&i| values[i] += leaf.value * outside);
+        for tree in &self.trees {
+            tree.add_values(semivalue, &mut Vec::new(), &mut Vec::new(), values);
         }
+    }
+}
+
+impl Node {
+    fn predict(&self, coalition: &Coalition) -> f64 {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Leaf(value) => return *value,
+                Self::Split { contributor, out, within } => {
+                    node = if coalition.contains(*contributor) { within } else { out };
+                }
+            }
+        }
+    }
+
+    /// `inside` and `outside` are those who must be in and out on the way here. Nobody is asked for twice: all rows of a child are
+    /// on one side of its split.
+    fn add_values(
+        &self,
+        semivalue: Semivalue,
+        inside: &mut Vec<usize>,
+        outside: &mut Vec<usize>,
+        values: &mut [f64],
+    ) {
+        match self {
+            Self::Leaf(value) => {
+                let (of_inside, of_outside) = semivalue.of_conjunction(inside.len(), outside.len());
+                inside.iter().for_each(|&i| values[i] += value * of_inside);
+                outside.iter().for_each(|&i| values[i] += value * of_outside);
+            }
+            Self::Split { contributor, out, within } => {
+                inside.push(*contributor);
+                within.add_values(semivalue, inside, outside, values);
+                inside.pop();
+                outside.push(*contributor);
+                out.add_values(semivalue, inside, outside, values);
+                outside.pop();
+            }
+        }
+    }
+}
+
+impl Boosting {
+    /// The tree over the rows at `places`, whose predictions are taken off their targets.
+    fn grow(&self, n: usize, rows: &mut [TreeRow], places: Vec<usize>, depth: usize) -> Node {
+        let split = if depth > 0 { self.best_split(n, rows, &places) } else { None };
+        let Some(contributor) = split else {
+            let (sum, weight) = sums(rows, &places);
+            // Without rows there is nothing to predict, and without a penalty no weight to divide by.
+            let value = if weight > 0.0 { self.learning_rate * sum / (weight + self.penalty) } else { 0.0 };
+            places.iter().for_each(|&place| rows[place].target -= value);
+            return Node::Leaf(value);
+        };
+        let (with, without): (Vec<usize>, Vec<usize>) =
+            places.into_iter().partition(|&place| rows[place].coalition.contains(contributor));
+        let within = Box::new(self.grow(n, rows, with, depth - 1));
+        let out = Box::new(self.grow(n, rows, without, depth - 1));
+        Node::Split { contributor, out, within }
+    }
+
+    /// The contributor whose presence lowers the squared error most; none if none does.
+    fn best_split(&self, n: usize, rows: &[TreeRow], places: &[usize]) -> Option<usize> {
+        let (sum, weight) = sums(rows, places);
+        let count: f64 = places.iter().map(|&place| rows[place].count).sum();
+        let (mut inside_sum, mut inside_weight, mut inside_count) =
+            (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        for &place in places {
+            let row = &rows[place];
+            for member in row.coalition.members() {
+                inside_sum[member] += row.weight * row.target;
+                inside_weight[member] += row.weight;
+                inside_count[member] += row.count;
+            }
+        }
+        let score = |sum: f64, weight: f64| sum * sum / (weight + self.penalty);
+        let whole = score(sum, weight);
+        let mut best = (1e-12 * whole.max(f64::MIN_POSITIVE), None);
+        for contributor in 0..n {
+            let inside = inside_count[contributor];
+            let fewer = inside.min(count - inside);
+            if fewer <= 0.0 || fewer < self.min_leaf {
+                continue;
+            }
+            let (one, of_one) = (inside_sum[contributor], inside_weight[contributor]);
+            let gain = score(one, of_one) + score(sum - one, weight - of_one) - whole;
+            if gain > best.0 {
+                best = (gain, Some(contributor));
+            }
+        }
+        best.1
     }
 }
 
 /// The weighted sum of targets and the weight.
-fn sums(rows: &[TreeRow], places: impl Iterator<Item = usize>) -> (f64, f64) {
-    places.fold((0.0, 0.0), |(sum, weight), place| {
-        (sum + rows[place].weight * rows[place].target, weight + rows[place].weight)
-    })
-}
-
-/// The contributor whose presence lowers the squared error most; none if none does.
-fn best_split(n: usize, rows: &[TreeRow], places: &[usize]) -> Option<usize> {
-    let (sum, weight) = sums(rows, places.iter().copied());
-    let (mut inside_sum, mut inside_weight, mut inside_rows) = (vec![0.0; n], vec![0.0; n], vec![0usize; n]);
-    for &place in places {
-        let row = &rows[place];
-        for member in row.coalition.members() {
-            inside_sum[member] += row.weight * row.target;
-            inside_weight[member] += row.weight;
-            inside_rows[member] += 1;
-        }
-    }
-    let score = |sum: f64, weight: f64| sum * sum / (weight + SHRINKAGE);
-    let whole = score(sum, weight);
-    let mut best = (1e-12 * whole.max(f64::MIN_POSITIVE), None);
-    for contributor in 0..n {
-        let inside = inside_rows[contributor];
-        if inside < LEAF_ROWS || places.len() - inside < LEAF_ROWS {
-            continue;
-        }
-        let (one, of_one) = (inside_sum[contributor], inside_weight[contributor]);
-        let gain = score(one, of_one) + score(sum - one, weight - of_one) - whole;
-        if gain > best.0 {
-            best = (gain, Some(contributor));
-        }
-    }
-    best.1
+fn sums(rows: &[TreeRow], places: &[usize]) -> (f64, f64) {
+    places
+        .iter()
+        .map(|&place| &rows[place])
+        .fold((0.0, 0.0), |(sum, weight), row| (sum + row.weight * row.target, weight + row.weight))
 }
 
 #[cfg(test)]
@@ -146,8 +187,9 @@ mod tests {
         let draws: Vec<Coalition> = (0..400)
             .map(|k| RemovalDistribution::Uniform.draw(n, &Streams::new(3), k).unwrap().coalition)
             .collect();
-        let rows = draws.iter().map(|c| TreeRow { coalition: c, target: target(c), weight: 2.0 });
-        Trees::fit(n, rows.collect())
+        let rows = draws.iter().map(|c| TreeRow { coalition: c, target: target(c), weight: 1.0, count: 1.0 });
+        let settings = Boosting { trees: 60, depth: 3, learning_rate: 0.15, penalty: 1.0, min_leaf: 4.0 };
+        Trees::fit(n, settings, &mut rows.collect::<Vec<_>>())
     }
 
     #[test]
