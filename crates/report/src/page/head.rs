@@ -22,11 +22,24 @@ pub(super) fn header(data: &ReportData, views: &[View<'_>]) -> Markup {
             @if let Some(view) = views.first() { (byline(data, view)) }
             @for note in &header.notes {
                 @match note.level {
-                    NoteLevel::Warning => p class="note warning" role="note" { strong { "Mind: " } (note.text) },
-                    NoteLevel::Info => p class="note" role="note" { (note.text) },
+                    NoteLevel::Warning => p class="note warning" role="note" { strong { "Mind: " } (with_code(&note.text)) },
+                    NoteLevel::Info => p class="note" role="note" { (with_code(&note.text)) },
                 }
             }
             @if let Some(view) = views.first() { (in_short(view)) }
+        }
+    }
+}
+
+/// A text with what stands between backticks as code; a backtick without another one stays.
+fn with_code(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (index, part) in parts.iter().enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
         }
     }
 }
@@ -98,5 +111,17 @@ pub(super) fn footer(data: &ReportData) -> Markup {
                 ". Contributors are named by " (list(&header.dataset.contributor_key)) "."
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_backticks_are_code() {
+        assert_eq!(with_code("say `--a <b>` now").into_string(), "say <code>--a &lt;b&gt;</code> now");
+        assert_eq!(with_code("a ` alone").into_string(), "a ` alone");
+        assert_eq!(with_code("none").into_string(), "none");
     }
 }
