@@ -154,26 +154,25 @@ impl Arguments {
         if let Some(threshold) = settings.stopping_threshold() {
             result["threshold"] = json!(threshold.get());
         }
+        let write = |companions| -> anyhow::Result<String> {
+            model_folder::write(out, &pruned.config, &pruned.weights, companions)?;
+            Ok(model_hash(&pruned.config, &pruned.weights))
+        };
         let hash = match (&self.fine_tune, source.context()) {
             (Some(_), Some(context)) => {
                 let network = UNet2DModel::from_state_dict(&pruned.config, &pruned.weights, &context.device)?;
                 let parent = model_hash(config, weights);
                 fine_tune_pruned(context, network, &parent, out, &session.progress)?.hash
             }
-            (_, Some(context)) => {
-                model_folder::write(out, &pruned.config, &pruned.weights, Some(context.companions()))?;
-                model_hash(&pruned.config, &pruned.weights)
-            }
+            (_, Some(context)) => write(Some(context.companions()))?,
             (_, None) => {
                 // What the model brought stays with it.
                 let forward = forward_process(folder)?;
                 let brought = autoencoder(folder)?;
                 let read = |folder| diffusion_core::autoencoder::folder::read(folder, &session.device);
                 let brought = brought.as_deref().map(read).transpose()?;
-                let companions =
-                    forward.as_ref().map(|forward| Companions { forward, autoencoder: brought.as_ref() });
-                model_folder::write(out, &pruned.config, &pruned.weights, companions)?;
-                model_hash(&pruned.config, &pruned.weights)
+                let autoencoder = brought.as_ref();
+                write(forward.as_ref().map(|forward| Companions { forward, autoencoder }))?
             }
         };
         result["hash"] = json!(hash);

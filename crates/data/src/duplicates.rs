@@ -188,6 +188,11 @@ mod tests {
             .collect()
     }
 
+    /// 32 x 32 pixels by their places.
+    fn picture(colour: impl Fn(i32, i32) -> [u8; 3]) -> Vec<u8> {
+        (0..32).flat_map(|y| (0..32).map(move |x| (x, y))).flat_map(|(x, y)| colour(x, y)).collect()
+    }
+
     #[test]
     fn copies_by_others_are_found_and_own_ones_are_not() {
         let brighter: Vec<u8> = noise(1).iter().map(|value| value.saturating_add(6)).collect();
@@ -217,9 +222,7 @@ mod tests {
     fn small_things_on_white_are_not_all_alike() {
         let spot = |colour: [u8; 3]| -> Vec<u8> {
             let inside = |x: i32, y: i32| (14..18).contains(&x) && (14..18).contains(&y);
-            (0..32)
-                .flat_map(|y| (0..32).flat_map(move |x| if inside(x, y) { colour } else { [255; 3] }))
-                .collect()
+            picture(|x, y| if inside(x, y) { colour } else { [255; 3] })
         };
         let images =
             [("Ann", spot([200, 30, 10])), ("Bob", spot([0, 40, 200])), ("Eve", spot([200, 30, 12]))];
@@ -233,11 +236,7 @@ mod tests {
     fn one_place_tells_images_apart() {
         let flag = |star: [u8; 3]| -> Vec<u8> {
             let inside = |x: i32, y: i32| (24..28).contains(&x) && (20..24).contains(&y);
-            (0..32)
-                .flat_map(|y| {
-                    (0..32).flat_map(move |x| if inside(x, y) { star } else { [20, 30, 8 * y as u8] })
-                })
-                .collect()
+            picture(|x, y| if inside(x, y) { star } else { [20, 30, 8 * y as u8] })
         };
         let images =
             [("Ann", flag([250, 240, 90])), ("Bob", flag([20, 200, 30])), ("Eve", flag([244, 243, 95]))];

@@ -36,6 +36,12 @@ impl Decimals {
         Decimals((0..8).find(exact).unwrap_or(8))
     }
 
+    /// The labels of ticks, all with as many decimals as [`Self::for_ticks`].
+    pub(crate) fn labels(ticks: &[f64]) -> Vec<String> {
+        let decimals = Self::for_ticks(ticks);
+        ticks.iter().map(|&tick| decimals.show(tick)).collect()
+    }
+
     /// `value` with a true minus sign.
     pub(crate) fn show(self, value: f64) -> String {
         if !value.is_finite() {

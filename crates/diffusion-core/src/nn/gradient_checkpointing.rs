@@ -24,6 +24,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use super::precision::{MixedPrecision, precision, with_precision};
+use super::scoped::scoped;
 
 thread_local! {
     static CHECKPOINTING: Cell<bool> = const { Cell::new(false) };
@@ -31,14 +32,7 @@ thread_local! {
 
 /// Runs `work` with the segments of this thread checkpointed or not, and the former way again afterwards, also after a panic.
 pub(crate) fn with_gradient_checkpointing<R>(on: bool, work: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CHECKPOINTING.set(self.0);
-        }
-    }
-    let _restore = Restore(CHECKPOINTING.replace(on));
-    work()
+    scoped(&CHECKPOINTING, on, work)
 }
 
 /// Whether a segment with this input is to be checkpointed.

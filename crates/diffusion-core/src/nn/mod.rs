@@ -9,6 +9,7 @@ mod layer_calls;
 mod linear;
 pub mod ops;
 mod precision;
+mod scoped;
 
 pub use conv2d::Conv2d;
 pub(crate) use gradient_checkpointing::{

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use burn::tensor::{Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::scoped::scoped;
 use crate::DiffusionError;
 
 /// The type that the layers with weights store their numbers in during training.
@@ -84,14 +85,7 @@ thread_local! {
 ///
 /// Gradients of what was computed in `work` are rounded wherever the backward pass runs.
 pub fn with_precision<R>(precision: MixedPrecision, work: impl FnOnce() -> R) -> R {
-    struct Restore(MixedPrecision);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            PRECISION.set(self.0);
-        }
-    }
-    let _restore = Restore(PRECISION.replace(precision));
-    work()
+    scoped(&PRECISION, precision, work)
 }
 
 /// How the layers of this thread round.

@@ -44,11 +44,8 @@ impl Scale {
     ///
     /// `unit` multiplies the numbers that are shown.
     pub(super) fn axis(self, unit: f64) -> Markup {
-        let labels = |ticks: &[f64]| -> Vec<String> {
-            let shown: Vec<f64> = ticks.iter().map(|tick| tick * unit).collect();
-            let decimals = Decimals::for_ticks(&shown);
-            shown.into_iter().map(|number| decimals.show(number)).collect()
-        };
+        let labels =
+            |ticks: &[f64]| Decimals::labels(&ticks.iter().map(|tick| tick * unit).collect::<Vec<f64>>());
         let ticks = ticks_with_room(self.low, self.high, 5, NARROWEST, labels);
         html! {
             div class="axis" aria-hidden="true" {

@@ -36,13 +36,9 @@ pub(crate) fn lds_scatter(
     };
     let title =
         format!("Predicted and true \u{201c}{}\u{201d} of {} test coalitions", behavior.name, points.len());
-    let shown = |ticks: &[f64]| -> Vec<String> {
-        let decimals = Decimals::for_ticks(ticks);
-        ticks.iter().map(|&tick| decimals.show(tick)).collect()
-    };
-    let x_ticks = ticks_with_room(x.start, x.end, 5, X_ROOM, shown);
+    let x_ticks = ticks_with_room(x.start, x.end, 5, X_ROOM, Decimals::labels);
     let y_ticks = nice_ticks(y.start, y.end, 6);
-    let longest = shown(&y_ticks).iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    let longest = Decimals::labels(&y_ticks).iter().map(|label| label.chars().count()).max().unwrap_or(0);
     // The labels, their distance from the axis, and the axis's name.
     let y_label_area = ((longest as f64 * CHARACTER) as i32 + 38).max(78);
     let (x_labels, y_labels) = (Decimals::for_ticks(&x_ticks), Decimals::for_ticks(&y_ticks));

@@ -36,10 +36,6 @@ fn records(findings: &Findings<'_>, runs: &[Run]) -> Result<Vec<Record>, StudyEr
 pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
     let [scores, test, baseline, removals] = findings.stages;
     let cheap: Vec<Run> = scores.iter().filter(|run| !matches!(run.recipe, Recipe::Null)).cloned().collect();
-    let retrained: Vec<Run> = test.iter().chain(baseline).cloned().collect();
-    let retrained_records = records(findings, &retrained)?;
-    let total: f64 = retrained_records.iter().map(|record| record.times.total()).sum();
-    let retraining = (!retrained_records.is_empty()).then(|| total / retrained_records.len() as f64);
     let stage = |stage: &str, purpose, runs: &[Run], replaces_retraining| -> Result<StageCost, StudyError> {
         let seconds = seconds(findings, runs)?.into();
         Ok(StageCost {
@@ -87,7 +83,11 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
             "training of the full model here, without sampling and measuring".into(),
         )
     } else {
-        (retraining, format!("mean of {} retrainings", retrained.len()))
+        let retrained: Vec<Run> = test.iter().chain(baseline).cloned().collect();
+        let retrained_records = records(findings, &retrained)?;
+        let total: f64 = retrained_records.iter().map(|record| record.times.total()).sum();
+        let mean = (!retrained_records.is_empty()).then(|| total / retrained_records.len() as f64);
+        (mean, format!("mean of {} retrainings", retrained.len()))
     };
     Ok(Costs { stages, retraining_seconds: Number::from(retraining), retraining_source: source })
 }
