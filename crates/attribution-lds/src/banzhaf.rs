@@ -7,6 +7,7 @@ use crate::attribution::{Attribution, Diagnostics};
 use crate::interval::{check_level, student_factor};
 use crate::least_squares::{invert, sandwich_variances};
 use crate::moments::Design;
+use crate::upper::Upper;
 use crate::{AttributionError, Estimator, Interval, IntervalMethod, Intervals, UtilityRow, UtilityTable};
 
 /// Banzhaf values: the slopes of the least-squares fit of y by X with an intercept, over coalitions drawn uniformly.
@@ -41,7 +42,7 @@ impl Banzhaf {
         let CenteredRegression { design, rows, presence, targets, target_mean } = &regression;
         let total = design.weights.sum();
         let weighted = rows * &design.weights.view().insert_axis(Axis(1));
-        let inverse = invert(&(rows.t().dot(&weighted) / total));
+        let inverse = invert(&Upper::of(&(rows.t().dot(&weighted) / total)));
         let values = inverse.matrix.dot(&(weighted.t().dot(targets) / total));
         let residuals = targets - &rows.dot(&values);
         let variances = sandwich_variances(rows, &design.weights, &residuals, &inverse.matrix, true);

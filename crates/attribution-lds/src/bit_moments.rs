@@ -1,10 +1,16 @@
 //! Second moments and products with matrices of a 0/1 matrix, by counting and looking up bits.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m512d;
+
 use ndarray::{Array1, Array2};
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V4;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::bits::Bits;
+use crate::upper::{STRIP, Upper};
 
 /// Numbers that are added at once.
 const LANES: usize = 8;
@@ -16,91 +22,95 @@ const SUMS: usize = 1 << FIELD;
 const FIELDS: usize = 8;
 /// Rows of a word.
 const WORD: usize = u64::BITS as usize;
-/// Words of a column counted at a time.
-const WORDS: usize = 8;
 /// Rows that are looked up at once in [`Columns::times`].
 const NIBBLE: usize = 4;
+/// Nibbles of a word.
+const TABLES: usize = WORD / NIBBLE;
 /// Largest number of times a row may count in [`Columns::upper_gram`].
 pub(crate) const MOST_TIMES: u32 = 255;
 
 /// So many numbers of a row.
 type Lanes = [f64; LANES];
+/// A word of each of eight columns.
+type Octet = [u64; LANES];
 
-/// The columns of a 0/1 matrix, 64 rows a word.
+/// The columns of a 0/1 matrix, eight side by side, 64 rows a word.
 pub(crate) struct Columns {
     count: usize,
-    rows: usize,
-    /// Words of one column, a multiple of [`WORDS`].
+    /// Words of one column.
     words: usize,
-    bits: Vec<u64>,
+    /// Eight columns at a time, as many as whole strips have: for each 64 rows, the word of each column.
+    bits: Vec<Octet>,
 }
 
 impl Columns {
     /// The columns of a matrix.
     pub(crate) fn of(matrix: &Bits) -> Columns {
         let (rows, count) = (matrix.rows(), matrix.columns());
-        let words = rows.div_ceil(WORD * WORDS) * WORDS;
-        let mut bits = vec![0u64; count * words];
-        for block in 0..rows.div_ceil(WORD) {
-            for first in (0..count).step_by(WORD) {
-                let mut square = [0u64; WORD];
-                for (word, row) in square.iter_mut().zip(block * WORD..rows) {
-                    let bytes = &matrix.row(row)[first / 8..];
-                    let mut whole = [0; 8];
-                    let known = bytes.len().min(8);
-                    whole[..known].copy_from_slice(&bytes[..known]);
-                    *word = u64::from_le_bytes(whole);
+        let words = rows.div_ceil(WORD).max(1);
+        let mut bits = vec![[0u64; LANES]; count.next_multiple_of(STRIP) / LANES * words];
+        let mut squares = [[0u64; LANES]; WORD];
+        for first in (0..count).step_by(WORD) {
+            for block in (0..words).step_by(LANES) {
+                let lanes = LANES.min(words - block);
+                for lane in 0..lanes {
+                    let top = (block + lane) * WORD;
+                    for (place, words) in squares.iter_mut().enumerate() {
+                        words[lane] =
+                            if top + place < rows { word(&matrix.row(top + place)[first / 8..]) } else { 0 };
+                    }
                 }
-                Arch::new().dispatch(Transpose { square: &mut square });
-                for (column, word) in (first..count).zip(square) {
-                    bits[column * words + block] = word;
+                Arch::new().dispatch(Transpose { squares: &mut squares });
+                for (column, square) in (first..count).zip(&squares) {
+                    let column_bits = &mut bits[column / LANES * words + block..][..lanes];
+                    for (octet, word) in column_bits.iter_mut().zip(square) {
+                        octet[column % LANES] = *word;
+                    }
                 }
             }
         }
-        Columns { count, rows, words, bits }
+        Columns { count, words, bits }
     }
 
-    /// `X' diag(times) X / total`, on and above the diagonal, and zero below: how often both of two columns are one when row r
-    /// occurs `times[r]` times, at most [`MOST_TIMES`]. Counted for each binary digit of `times`, and exact before the division.
-    pub(crate) fn upper_gram(&self, times: &[u32], total: f64) -> Array2<f64> {
+    /// The words of eight columns.
+    fn eight(&self, group: usize) -> &[Octet] {
+        &self.bits[group * self.words..][..self.words]
+    }
+
+    /// `X' diag(times) X / total`: how often both of two columns are one when row r occurs `times[r]` times, at most
+    /// [`MOST_TIMES`]. Counted for each binary digit of `times`, and exact before the division.
+    pub(crate) fn upper_gram(&self, times: &[u32], total: f64) -> Upper {
         let (n, words) = (self.count, self.words);
         let digits = u32::BITS - times.iter().fold(0, |all, times| all | times).leading_zeros();
-        // For each digit, the rows that have it; without, if all rows do.
-        let digits: Vec<(u32, Option<Vec<u64>>)> = (0..digits)
+        // For each digit, the rows that have it.
+        let digits: Vec<Vec<u64>> = (0..digits)
             .map(|digit| {
-                let has = |times: &u32| times >> digit & 1 == 1;
-                let mut rows = vec![0u64; words];
-                for (row, _) in times.iter().enumerate().filter(|(_, times)| has(times)) {
-                    rows[row / WORD] |= 1 << (row % WORD);
-                }
-                (digit, (!times.iter().all(has) || times.len() < self.rows).then_some(rows))
+                let has = |place: usize, times: &u32| u64::from(times >> digit & 1) << place;
+                let of_word = |times: &[u32]| {
+                    times.iter().enumerate().fold(0, |all, (place, times)| all | has(place, times))
+                };
+                times.chunks(WORD).map(of_word).collect()
             })
             .collect();
-        let mut gram = vec![0.0; n * n];
-        gram.par_chunks_mut(n.max(1)).with_min_len(16).enumerate().for_each_init(
-            || vec![0u64; words],
-            |masked, (column, sums)| {
-                let (own, others) = (&self.bits[column * words..][..words], &self.bits[column * words..]);
-                let sums = &mut sums[column..];
-                for (digit, rows) in &digits {
-                    let own = match rows {
-                        None => own,
-                        Some(rows) => {
-                            masked
-                                .iter_mut()
-                                .zip(own)
-                                .zip(rows)
-                                .for_each(|((to, own), rows)| *to = own & rows);
-                            &masked[..]
-                        }
-                    };
-                    let scale = f64::from(1u32 << digit);
-                    CountCommon { own, others, scale, sums }.run();
+        let mut gram = Upper::zeros(n);
+        let mut strips: Vec<(usize, &mut [f64])> = gram.strips_mut().into_iter().enumerate().collect();
+        // A long one, a short one: halves take equally long.
+        let last = strips.len().saturating_sub(1);
+        strips.sort_by_key(|(strip, _)| if 2 * strip <= last { 2 * strip } else { 2 * (last - strip) + 1 });
+        strips.into_par_iter().for_each(|(strip, rows)| {
+            let stride = Upper::stride(n, strip);
+            let mut own = Vec::with_capacity(digits.len() * words);
+            for (half, rows) in rows.chunks_exact_mut(LANES * stride).enumerate() {
+                own.clear();
+                for digit in &digits {
+                    let words = self.eight(2 * strip + half).iter().zip(digit);
+                    own.extend(words.map(|(words, rows)| words.map(|word| word & rows)));
                 }
-                sums.iter_mut().for_each(|sum| *sum /= total);
-            },
-        );
-        Array2::from_shape_vec((n, n), gram).unwrap_or_default()
+                let others = &self.bits[2 * strip * words..];
+                CountCommon { own: &own, others, words, total, rows, stride }.run();
+            }
+        });
+        gram
     }
 
     /// `X'v`, of a vector with one entry a row.
@@ -108,34 +118,33 @@ impl Columns {
     /// The sums of all subsets of four entries of v are tabled, so that four rows cost one addition. Each entry is summed in an
     /// order of its own.
     pub(crate) fn times(&self, vector: &[f64]) -> Vec<f64> {
-        const TABLES: usize = WORD / NIBBLE;
-        let mut tables = vec![[0.0; 1 << NIBBLE]; self.words * TABLES];
-        for (table, values) in tables.iter_mut().zip(vector.chunks(NIBBLE)) {
+        let mut tables = vec![[[0.0; 1 << NIBBLE]; TABLES]; self.words];
+        for (table, values) in tables.as_flattened_mut().iter_mut().zip(vector.chunks(NIBBLE)) {
             for (place, value) in values.iter().enumerate() {
                 let (known, new) = table.split_at_mut(1 << place);
                 new.iter_mut().zip(known).for_each(|(new, known)| *new = *known + value);
             }
         }
-        let (tables, _) = tables.as_chunks::<TABLES>();
-        let mut product = vec![0.0; self.count];
-        let columns = self.bits.chunks_exact(self.words.max(1));
-        for (sum, column) in product.iter_mut().zip(columns) {
-            for (word, tables) in column.iter().zip(tables) {
-                let known = |table: usize| tables[table][(word >> (table * NIBBLE)) as usize % (1 << NIBBLE)];
-                let quarters: [f64; 4] = std::array::from_fn(|quarter| {
-                    let first = 4 * quarter;
-                    (known(first) + known(first + 1)) + (known(first + 2) + known(first + 3))
-                });
-                *sum += (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]);
-            }
-        }
+        let mut product = vec![[0.0; LANES]; self.count.div_ceil(LANES)];
+        SumRows { columns: self, tables: &tables, product: &mut product }.run();
+        let mut product = product.into_flattened();
+        product.truncate(self.count);
         product
     }
 }
 
-/// Transposes 64 x 64 bits, bit j of word i being entry (i, j) (Warren, "Hacker's Delight", section 7-3).
+/// The first eight bytes as one number, with zeros for those that are missing.
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(whole) => u64::from_le_bytes(*whole),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// Transposes eight squares of 64 x 64 bits side by side, bit j of word i being entry (i, j) (Warren, "Hacker's Delight",
+/// section 7-3).
 struct Transpose<'a> {
-    square: &'a mut [u64; WORD],
+    squares: &'a mut [Octet; WORD],
 }
 
 impl WithSimd for Transpose<'_> {
@@ -145,12 +154,16 @@ impl WithSimd for Transpose<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let (mut half, mut mask) = (WORD / 2, u64::MAX >> (WORD / 2));
         while half > 0 {
-            for pair in self.square.chunks_exact_mut(2 * half) {
+            for pair in self.squares.chunks_exact_mut(2 * half) {
                 let (upper, lower) = pair.split_at_mut(half);
                 for (upper, lower) in upper.iter_mut().zip(lower) {
-                    let changed = (*upper >> half ^ *lower) & mask;
-                    *upper ^= changed << half;
-                    *lower ^= changed;
+                    let (mut high, mut low) = (*upper, *lower);
+                    for lane in 0..LANES {
+                        let changed = (high[lane] >> half ^ low[lane]) & mask;
+                        high[lane] ^= changed << half;
+                        low[lane] ^= changed;
+                    }
+                    (*upper, *lower) = (high, low);
                 }
             }
             half /= 2;
@@ -171,12 +184,20 @@ pulp::simd_type!({
     }
 });
 
-/// Adds `scale` times the number of ones that `own` has in common with each of the `others` to `sums`.
+/// Counts the ones that eight columns have in common with each of the `others`, divided by `total`.
 struct CountCommon<'a> {
-    own: &'a [u64],
-    others: &'a [u64],
-    scale: f64,
-    sums: &'a mut [f64],
+    /// For each binary digit of the rows' times, lowest first: the words of the eight columns, with ones in the rows that have
+    /// the digit only.
+    own: &'a [Octet],
+    /// Sixteen columns for each strip of a row.
+    others: &'a [Octet],
+    /// Words of a column.
+    words: usize,
+    total: f64,
+    /// A row for each of the eight.
+    rows: &'a mut [f64],
+    /// Length of a row.
+    stride: usize,
 }
 
 impl CountCommon<'_> {
@@ -191,15 +212,42 @@ impl CountCommon<'_> {
 
     #[inline(always)]
     fn count(self) {
-        let (own, _) = self.own.as_chunks::<WORDS>();
-        for (sum, other) in self.sums.iter_mut().zip(self.others.chunks_exact(self.own.len())) {
-            let mut counts = [0u64; WORDS];
-            for (own, other) in own.iter().zip(other.as_chunks::<WORDS>().0) {
-                for lane in 0..WORDS {
-                    counts[lane] += u64::from((own[lane] & other[lane]).count_ones());
+        /// Columns whose counts stay in registers, each with sixteen others.
+        const TOGETHER: usize = 4;
+        let Self { own, others, words, total, rows, stride } = self;
+        for (part, rows) in rows.chunks_exact_mut(TOGETHER * stride).enumerate() {
+            for (place, others) in others.chunks_exact(2 * words).enumerate() {
+                let (near, far) = others.split_at(words);
+                let mut sums = [[[0u64; LANES]; 2]; TOGETHER];
+                for (digit, own) in own.chunks_exact(words).enumerate() {
+                    let mut counts = [[[0u64; LANES]; 2]; TOGETHER];
+                    for ((own, near), far) in own.iter().zip(near).zip(far) {
+                        for (counts, one) in counts.iter_mut().zip(&own[part * TOGETHER..][..TOGETHER]) {
+                            for lane in 0..LANES {
+                                counts[0][lane] += u64::from((one & near[lane]).count_ones());
+                            }
+                            for lane in 0..LANES {
+                                counts[1][lane] += u64::from((one & far[lane]).count_ones());
+                            }
+                        }
+                    }
+                    for (sums, counts) in sums.as_flattened_mut().iter_mut().zip(counts.as_flattened()) {
+                        for lane in 0..LANES {
+                            sums[lane] += counts[lane] << digit;
+                        }
+                    }
+                }
+                for (row, sums) in rows.chunks_exact_mut(stride).zip(&sums) {
+                    let (into, _) = row[place * STRIP..][..STRIP].as_chunks_mut::<LANES>();
+                    for (into, sums) in into.iter_mut().zip(sums) {
+                        let mut shares = [0.0; LANES];
+                        for lane in 0..LANES {
+                            shares[lane] = sums[lane] as f64 / total;
+                        }
+                        *into = shares;
+                    }
                 }
             }
-            *sum += self.scale * counts.iter().sum::<u64>() as f64;
         }
     }
 }
@@ -210,6 +258,82 @@ impl pulp::NullaryFnOnce for CountCommon<'_> {
     #[inline(always)]
     fn call(self) {
         self.count();
+    }
+}
+
+/// Sums tabled entries by the nibbles of eight columns.
+struct SumRows<'a> {
+    columns: &'a Columns,
+    /// For each word: the sums of the subsets of each four entries.
+    tables: &'a [[[f64; 1 << NIBBLE]; TABLES]],
+    product: &'a mut [Lanes],
+}
+
+impl SumRows<'_> {
+    /// By the fastest instructions that the processor has. All add in the same order.
+    fn run(self) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = V4::try_new() {
+            return simd.vectorize(Permuting { simd, sum: self });
+        }
+        self.look_up();
+    }
+
+    fn look_up(self) {
+        for (group, sums) in self.product.iter_mut().enumerate() {
+            for (words, tables) in self.columns.eight(group).iter().zip(self.tables) {
+                for (sum, word) in sums.iter_mut().zip(words) {
+                    let known =
+                        |table: usize| tables[table][(word >> (table * NIBBLE)) as usize % (1 << NIBBLE)];
+                    let quarters: [f64; 4] = std::array::from_fn(|quarter| {
+                        let first = 4 * quarter;
+                        (known(first) + known(first + 1)) + (known(first + 2) + known(first + 3))
+                    });
+                    *sum += (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]);
+                }
+            }
+        }
+    }
+}
+
+/// [`SumRows`] where a table is two registers, which eight nibbles choose from by one instruction.
+#[cfg(target_arch = "x86_64")]
+struct Permuting<'a> {
+    simd: V4,
+    sum: SumRows<'a>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for Permuting<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { simd: V4 { avx512f, .. }, sum: SumRows { columns, tables, product } } = self;
+        for (group, into) in product.iter_mut().enumerate() {
+            let mut sums = avx512f._mm512_setzero_pd();
+            for (words, tables) in columns.eight(group).iter().zip(tables) {
+                let mut words = pulp::cast(*words);
+                let mut quarters = [sums; 4];
+                // Loops and no closures, which would not be compiled for this processor.
+                for (quarter, tables) in quarters.iter_mut().zip(tables.as_chunks::<4>().0) {
+                    let mut known = [sums; 4];
+                    for (known, table) in known.iter_mut().zip(tables) {
+                        let [low, high]: [__m512d; 2] = pulp::cast(*table);
+                        // Of an index, the lowest four bits count.
+                        *known = avx512f._mm512_permutex2var_pd(low, words, high);
+                        words = avx512f._mm512_srli_epi64::<{ NIBBLE as u32 }>(words);
+                    }
+                    let [a, b, c, d] = known;
+                    let (near, far) = (avx512f._mm512_add_pd(a, b), avx512f._mm512_add_pd(c, d));
+                    *quarter = avx512f._mm512_add_pd(near, far);
+                }
+                let [a, b, c, d] = quarters;
+                let (near, far) = (avx512f._mm512_add_pd(a, b), avx512f._mm512_add_pd(c, d));
+                sums = avx512f._mm512_add_pd(sums, avx512f._mm512_add_pd(near, far));
+            }
+            *into = pulp::cast(sums);
+        }
     }
 }
 
@@ -429,19 +553,45 @@ mod tests {
     /// All ways to count give the same.
     #[test]
     fn instructions_change_no_count() {
-        let words = |seed: u64, count: usize| -> Vec<u64> {
-            (0..count as u64).map(|k| (seed + k).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
+        let octets = |seed: u64, count: usize| -> Vec<Octet> {
+            let word = |k: usize| (seed + k as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (0..count).map(|k| std::array::from_fn(|lane| word(k * LANES + lane))).collect()
         };
-        let (own, others) = (words(1, 3 * WORDS), words(99, 5 * 3 * WORDS));
+        let words = 3;
+        let (own, others) = (octets(1, 2 * words), octets(99, 6 * words));
         let counted = |run: &dyn Fn(CountCommon)| {
-            let mut sums = vec![0.5; 5];
-            run(CountCommon { own: &own, others: &others, scale: 4.0, sums: &mut sums });
-            sums
+            let stride = 3 * STRIP;
+            let mut rows = vec![0.5; LANES * stride];
+            run(CountCommon { own: &own, others: &others, words, total: 3.0, rows: &mut rows, stride });
+            rows
         };
         let plain = counted(&|op| op.count());
         assert_eq!(counted(&|op| op.run()), plain);
         assert_eq!(counted(&|op| Arch::new().dispatch(op)), plain);
         assert_eq!(counted(&|op| Arch::Scalar.dispatch(op)), plain);
+    }
+
+    /// All ways to look up add in one order.
+    #[test]
+    fn instructions_change_no_sum() {
+        let bits = Bits::new(
+            150,
+            (0..333usize).map(|row| (0..150usize).filter(move |column| (row * column) % 7 < 3)),
+        );
+        let columns = Columns::of(&bits);
+        let tables: Vec<_> = (0..columns.words)
+            .map(|word| {
+                std::array::from_fn(|table| {
+                    std::array::from_fn(|place| ((word * 256 + table * 16 + place) as f64).sin())
+                })
+            })
+            .collect();
+        let summed = |run: &dyn Fn(SumRows)| {
+            let mut product = vec![[0.0; LANES]; 150usize.div_ceil(LANES)];
+            run(SumRows { columns: &columns, tables: &tables, product: &mut product });
+            product
+        };
+        assert_eq!(summed(&|op| op.run()), summed(&|op| op.look_up()));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::factor::Factor;
 use crate::interval::check_level;
 use crate::lasso::subset_regression;
 use crate::least_squares::to_nalgebra;
+use crate::upper::Upper;
 use crate::{AttributionError, Bootstrap, Estimator, UtilityRow, UtilityTable};
 
 /// A datamodel (Ilyas et al. 2022) with squared penalty: the minimum over a and beta of
@@ -117,7 +118,7 @@ impl Datamodel {
             let mut gram = again.rows.t().dot(&weighted);
             gram.diag_mut().iter_mut().for_each(|entry| *entry += fit.alpha);
             let cross = weighted.t().dot(&again.targets);
-            Factor::of(&gram).map(|factor| factor.solve(&cross.to_vec()))
+            Factor::of(&Upper::of(&gram)).map(|factor| factor.solve(&cross.to_vec()))
         });
         fit.attribution.bootstrap = Some(intervals);
         Ok(fit)

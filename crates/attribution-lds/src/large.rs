@@ -116,13 +116,12 @@ impl LargeGame {
         if rows.is_empty() {
             return Err(AttributionError::NothingBetween { rows: all.len() });
         }
-        let by_size = self.weighting.by_size(n)?;
-        let weight = |row: &&UtilityRow| f64::from(row.times()) * by_size[row.coalition().len()];
+        let weights = self.weighting.of_rows(n, &rows)?;
         let share = (observations.full() - observations.none()) / n as f64;
         let rest =
             |row: &&UtilityRow| row.mean() - observations.none() - share * row.coalition().len() as f64;
         let targets = rows.iter().map(rest).collect();
-        let problem = Problem::new(n, &rows, rows.iter().map(weight).collect(), Projection::SumZero);
+        let problem = Problem::new(n, &rows, weights, Projection::SumZero);
         let solution = self.solve(&problem, targets);
         let values = solution.coefficients.iter().map(|difference| share + difference).collect();
         Ok(solution.fit(values, observations.none(), rows.len(), all.len() - rows.len()))

@@ -6,6 +6,7 @@ use ndarray::{Array1, Array2};
 use crate::bit_moments::Product;
 use crate::bits::Bits;
 use crate::factor::{Factor, RANK_TOLERANCE};
+use crate::upper::Upper;
 
 /// How a positive semi-definite Gram matrix G was inverted.
 pub(crate) struct Inverse {
@@ -17,10 +18,9 @@ pub(crate) struct Inverse {
     pub(crate) unidentified: Vec<usize>,
 }
 
-/// Inverts a symmetric G, of which the upper triangle is read, by Cholesky; if it is singular, gives the Moore-Penrose inverse by
-/// its eigenvectors.
-pub(crate) fn invert(gram: &Array2<f64>) -> Inverse {
-    let n = gram.nrows();
+/// Inverts a symmetric G by Cholesky; if it is singular, gives the Moore-Penrose inverse by its eigenvectors.
+pub(crate) fn invert(gram: &Upper) -> Inverse {
+    let n = gram.n();
     if let Some(factor) = Factor::of(gram) {
         return Inverse { matrix: factor.inverse(), rank: n, unidentified: Vec::new() };
     }
@@ -169,16 +169,16 @@ mod tests {
     #[test]
     fn inverse_and_pseudo_inverse() {
         let gram = array![[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 4.0]];
-        let inverse = invert(&gram);
+        let inverse = invert(&Upper::of(&gram));
         assert_eq!((inverse.rank, inverse.unidentified.len()), (3, 0));
         let expected = array![[2.0 / 3.0, -1.0 / 3.0, 0.0], [-1.0 / 3.0, 2.0 / 3.0, 0.0], [0.0, 0.0, 0.25]];
         assert!((inverse.matrix - expected).iter().all(|difference| difference.abs() < 1e-14));
         // Two contributors that only occur together.
-        let singular = invert(&array![[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]]);
+        let singular = invert(&Upper::of(&array![[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]]));
         assert_eq!((singular.rank, singular.unidentified), (2, vec![0, 1]));
         let expected = array![[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.5]];
         assert!((singular.matrix - expected).iter().all(|difference| difference.abs() < 1e-14));
-        assert_eq!(invert(&Array2::zeros((2, 2))).rank, 0);
+        assert_eq!(invert(&Upper::zeros(2)).rank, 0);
     }
 
     #[test]

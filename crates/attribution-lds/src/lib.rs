@@ -65,6 +65,7 @@ mod test_sets;
 mod tree_surrogate;
 mod trees;
 mod units;
+mod upper;
 
 pub use attribution::{Attribution, Diagnostics, predict_additive};
 pub use banzhaf::Banzhaf;

@@ -3,10 +3,12 @@
 use std::sync::OnceLock;
 
 use ndarray::{Array1, Array2, ArrayView1, Axis, s};
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::UtilityRow;
 use crate::bit_moments::{Columns, MOST_TIMES};
 use crate::bits::Bits;
+use crate::upper::Upper;
 
 /// Columns multiplied at a time: only the upper triangle of blocks is computed.
 const BLOCK: usize = 64;
@@ -21,8 +23,8 @@ pub(crate) struct Design {
 
 /// Weighted sums over the rows, divided by the total weight.
 pub(crate) struct Moments {
-    /// A = X'WX `[contributors, contributors]`, on and above the diagonal; what is below means nothing.
-    pub(crate) gram: Array2<f64>,
+    /// A = X'WX `[contributors, contributors]`.
+    pub(crate) gram: Upper,
     /// A 1, the sums of A's rows.
     pub(crate) sums: Array1<f64>,
     /// X'Wy.
@@ -64,36 +66,50 @@ impl Design {
         let columns = self.columns.get_or_init(|| Columns::of(&self.bits));
         let products: Vec<f64> =
             weights.iter().zip(targets).map(|(weight, target)| weight * target).collect();
-        let cross = Array1::from(columns.times(&products));
         let times = |weight: &f64| {
             let whole = weight.fract() == 0.0 && (0.0..=f64::from(MOST_TIMES)).contains(weight);
             whole.then_some(*weight as u32)
         };
-        let gram = match weights.iter().map(times).collect::<Option<Vec<u32>>>() {
+        let gram = || match weights.iter().map(times).collect::<Option<Vec<u32>>>() {
             Some(times) => columns.upper_gram(&times, total),
-            None => upper_gram(&self.indicators(), &Array1::from(weights)) / total,
+            None => Upper::of(&(upper_gram(&self.indicators(), &Array1::from(weights)) / total)),
         };
-        let (presence, sums) = (gram.diag().to_owned(), row_sums(&gram));
+        let (gram, cross) = rayon::join(gram, || Array1::from(columns.times(&products)));
+        let (presence, sums) = (gram.diagonal().collect(), Arch::new().dispatch(RowSums { upper: &gram }));
         Moments { gram, sums, cross: cross / total, presence }
     }
 }
 
-/// The sums of the rows of a symmetric matrix, of which the upper triangle is read.
-fn row_sums(upper: &Array2<f64>) -> Array1<f64> {
-    let n = upper.nrows();
-    let mut sums = vec![0.0; n];
-    for (row, entries) in upper.outer_iter().enumerate() {
-        let entries = entries.to_slice().unwrap_or_default();
-        let (own, below) = sums[row..].split_at_mut(1);
-        let mut lanes = [0.0; 8];
-        let (whole, rest) = entries[row + 1..].as_chunks::<8>();
-        for entries in whole {
-            lanes.iter_mut().zip(entries).for_each(|(lane, entry)| *lane += entry);
+/// The sums of the rows of a symmetric matrix.
+struct RowSums<'a> {
+    upper: &'a Upper,
+}
+
+impl WithSimd for RowSums<'_> {
+    type Output = Array1<f64>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Array1<f64> {
+        let Self { upper } = self;
+        let n = upper.n();
+        let mut sums = vec![0.0; n];
+        for row in 0..n {
+            let [diagonal, entries @ ..] = upper.row(row) else { continue };
+            let (own, below) = sums[row..].split_at_mut(1);
+            let mut lanes = [0.0; 8];
+            let (whole, rest) = entries.as_chunks::<8>();
+            for entries in whole {
+                for lane in 0..8 {
+                    lanes[lane] += entries[lane];
+                }
+            }
+            own[0] += diagonal + lanes.iter().sum::<f64>() + rest.iter().sum::<f64>();
+            for (sum, entry) in below.iter_mut().zip(entries) {
+                *sum += entry;
+            }
         }
-        own[0] += entries[row] + lanes.iter().sum::<f64>() + rest.iter().sum::<f64>();
-        below.iter_mut().zip(&entries[row + 1..]).for_each(|(sum, entry)| *sum += entry);
+        Array1::from(sums)
     }
-    Array1::from(sums)
 }
 
 /// X' diag(weights) X, right in the blocks on and above the diagonal.

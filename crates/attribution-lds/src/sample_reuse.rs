@@ -13,6 +13,7 @@ use crate::least_squares::invert;
 use crate::moments::Design;
 use crate::trees::{Boosting, TreeRow, Trees};
 use crate::units::units;
+use crate::upper::Upper;
 use crate::{
     AttributionError, Estimator, Interval, IntervalMethod, Intervals, Observations, Semivalue, UtilityRow,
     UtilityTable,
@@ -274,7 +275,7 @@ impl Fitted {
             let basis = size_basis(n, training);
             let weighted = &basis * &regression.design.weights.view().insert_axis(Axis(1));
             let total = regression.design.weights.sum();
-            let projection = basis.dot(&invert(&(basis.t().dot(&weighted) / total)).matrix);
+            let projection = basis.dot(&invert(&Upper::of(&(basis.t().dot(&weighted) / total))).matrix);
             regression.rows =
                 &regression.rows - &projection.dot(&(weighted.t().dot(&regression.rows) / total));
             regression.targets =
@@ -333,7 +334,7 @@ fn size_function(n: usize, rows: &[&UtilityRow], targets: &[f64], weights: &[f64
     let weighted =
         &basis * &(Array1::from_iter(weights.iter().map(|weight| weight / total)).insert_axis(Axis(1)));
     let cross = weighted.t().dot(&Array1::from_iter(targets.iter().copied()));
-    let coefficients = invert(&basis.t().dot(&weighted)).matrix.dot(&cross);
+    let coefficients = invert(&Upper::of(&basis.t().dot(&weighted))).matrix.dot(&cross);
     (0..=n).map(|size| basis_of(n, size).iter().zip(&coefficients).map(|(x, c)| x * c).sum()).collect()
 }
 

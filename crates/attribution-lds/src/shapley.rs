@@ -1,6 +1,7 @@
 //! Kernel SHAP: Shapley values by least squares over drawn coalitions.
 
 use ndarray::{Array1, Array2, Axis};
+use pulp::{Arch, Simd, WithSimd};
 use removal::{Coalition, RemovalDistribution};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::least_squares::{invert, paired_variances, sandwich_variances_of_bits}
 use crate::moments::{Design, Moments};
 use crate::observations::variance;
 use crate::units::pairs;
+use crate::upper::Upper;
 use crate::{
     AttributionError, Bootstrap, Estimator, Interval, IntervalMethod, Intervals, Observations, UtilityRow,
 };
@@ -31,16 +33,17 @@ pub enum Weighting {
 }
 
 impl Weighting {
-    /// The weight of a row by its coalition's size, 0..=n; those of sizes 0 and n mean nothing.
-    pub(crate) fn by_size(self, n: usize) -> Result<Vec<f64>, AttributionError> {
-        Ok(match self {
-            Weighting::AsDrawn => vec![1.0; n + 1],
+    /// The weights of rows between the empty and the full coalition of n.
+    pub(crate) fn of_rows(self, n: usize, rows: &[&UtilityRow]) -> Result<Vec<f64>, AttributionError> {
+        let by_size = match self {
+            Weighting::AsDrawn => return Ok(rows.iter().map(|row| f64::from(row.times())).collect()),
             Weighting::ShapleyKernel => kernel_weights(n)?,
             Weighting::UniformSizes => {
                 // Relative to the largest, which is size 1.
                 (0..=n).map(|size| (n - 1) as f64 / (size * (n - size)).max(1) as f64).collect()
             }
-        })
+        };
+        Ok(rows.iter().map(|row| f64::from(row.times()) * by_size[row.coalition().len()]).collect())
     }
 }
 
@@ -286,8 +289,8 @@ struct Problem<'a> {
 
 /// Normal equations with the constraint projected out.
 struct Fit {
-    /// CAC with the direction 1 given back, on and above the diagonal: [`raise`].
-    raised: Array2<f64>,
+    /// CAC with the direction 1 given back: [`raise`].
+    raised: Upper,
     /// C X'W(y - v0 - (v1 - v0)|S|/n) / w.
     target: Array1<f64>,
     /// A 1.
@@ -323,8 +326,7 @@ impl<'a> Problem<'a> {
         if rows.is_empty() {
             return Err(AttributionError::NothingBetween { rows: all.len() });
         }
-        let kernel = weighting.by_size(n)?;
-        let weights = rows.iter().map(|row| f64::from(row.times()) * kernel[row.coalition().len()]).collect();
+        let weights = weighting.of_rows(n, &rows)?;
         Ok(Problem {
             n,
             targets: Array1::from_iter(rows.iter().map(|row| row.mean())),
@@ -385,19 +387,35 @@ fn center(mut matrix: Array2<f64>) -> Array2<f64> {
 }
 
 /// C M C + s 11'/n with s the mean of the diagonal of C M C, for a symmetric M with the given sums of rows: gives a centered M the
-/// direction 1 back, so that it can be inverted. On and above the diagonal.
-fn raise(mut matrix: Array2<f64>, sums: &Array1<f64>) -> Array2<f64> {
-    let n = matrix.nrows() as f64;
-    let means = sums / n;
-    let mean = means.sum() / n;
-    let scale = (matrix.diag().sum() - 2.0 * means.sum()) / n + mean;
-    let raised = mean + if scale > 0.0 { scale / n } else { 1.0 / n };
-    for (place, (mut row, own)) in matrix.outer_iter_mut().zip(&means).enumerate() {
-        let entries = row.as_slice_mut().unwrap_or_default();
-        let others = means.as_slice().unwrap_or_default();
-        for (entry, other) in entries.iter_mut().zip(others).skip(place) {
-            *entry += raised - own - other;
+/// direction 1 back, so that it can be inverted.
+fn raise(mut matrix: Upper, sums: &Array1<f64>) -> Upper {
+    let n = matrix.n();
+    let means = sums / n as f64;
+    let mean = means.sum() / n as f64;
+    let scale = (matrix.diagonal().sum::<f64>() - 2.0 * means.sum()) / n as f64 + mean;
+    let raised = mean + if scale > 0.0 { scale / n as f64 } else { 1.0 / n as f64 };
+    let means = means.to_vec();
+    Arch::new().dispatch(Raise { matrix: &mut matrix, raised, means: &means });
+    matrix
+}
+
+/// Adds `raised` less the row's and the column's mean to each entry.
+struct Raise<'a> {
+    matrix: &'a mut Upper,
+    raised: f64,
+    means: &'a [f64],
+}
+
+impl WithSimd for Raise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { matrix, raised, means } = self;
+        for (row, own) in means.iter().enumerate() {
+            for (entry, other) in matrix.row_mut(row).iter_mut().zip(&means[row..]) {
+                *entry += raised - own - other;
+            }
         }
     }
-    matrix
 }

@@ -5,6 +5,7 @@ use ndarray::{Array1, Array2};
 use crate::attribution::Attribution;
 use crate::least_squares::invert;
 use crate::observations::variance;
+use crate::upper::Upper;
 use crate::{AttributionError, Interval, KernelShap, Observations, UtilityTable};
 
 /// Functions of the coalition size s that the common part is fitted with: 1, s/n and 1/s.
@@ -121,7 +122,7 @@ fn common_part(draws: &UtilityTable) -> Vec<f64> {
             }
         }
     }
-    let coefficients = invert(&gram).matrix.dot(&cross);
+    let coefficients = invert(&Upper::of(&gram)).matrix.dot(&cross);
     (0..=n).map(|size| basis(size).iter().zip(&coefficients).map(|(x, c)| x * c).sum()).collect()
 }
 

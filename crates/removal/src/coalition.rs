@@ -75,7 +75,9 @@ impl Coalition {
 
     /// Whether every contributor is a member.
     pub fn is_full(&self) -> bool {
-        self.len() == self.n
+        let [whole @ .., last] = self.words.as_slice() else { return true };
+        let unused = self.words.len() * WORD_BITS - self.n;
+        whole.iter().all(|&word| word == u64::MAX) && *last == u64::MAX >> unused
     }
 
     /// Whether `contributor` is a member; false for numbers of `n` and more.
