@@ -1,7 +1,7 @@
 //! Second moments and products with matrices of a 0/1 matrix, by counting and looking up bits.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::__m512d;
+use std::arch::x86_64::{__m512d, __m512i};
 
 use ndarray::{Array1, Array2};
 #[cfg(target_arch = "x86_64")]
@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::bits::Bits;
-use crate::upper::{STRIP, Upper};
+use crate::upper::{Aligned, STRIP, Upper};
 
 /// Numbers that are added at once.
 const LANES: usize = 8;
@@ -26,6 +26,8 @@ const WORD: usize = u64::BITS as usize;
 const NIBBLE: usize = 4;
 /// Nibbles of a word.
 const TABLES: usize = WORD / NIBBLE;
+/// Rows whose quadratic forms are summed together.
+const ROWS_AT_A_TIME: usize = 256;
 /// Largest number of times a row may count in [`Columns::upper_gram`].
 pub(crate) const MOST_TIMES: u32 = 255;
 
@@ -118,15 +120,17 @@ impl Columns {
     /// The sums of all subsets of four entries of v are tabled, so that four rows cost one addition. Each entry is summed in an
     /// order of its own.
     pub(crate) fn times(&self, vector: &[f64]) -> Vec<f64> {
-        let mut tables = vec![[[0.0; 1 << NIBBLE]; TABLES]; self.words];
-        for (table, values) in tables.as_flattened_mut().iter_mut().zip(vector.chunks(NIBBLE)) {
+        let mut tables = Aligned::zeros((self.words * TABLES) << NIBBLE);
+        let (of_nibbles, _) = tables.as_chunks_mut::<{ 1 << NIBBLE }>();
+        for (table, values) in of_nibbles.iter_mut().zip(vector.chunks(NIBBLE)) {
             for (place, value) in values.iter().enumerate() {
                 let (known, new) = table.split_at_mut(1 << place);
                 new.iter_mut().zip(known).for_each(|(new, known)| *new = *known + value);
             }
         }
-        let mut product = vec![[0.0; LANES]; self.count.div_ceil(LANES)];
-        SumRows { columns: self, tables: &tables, product: &mut product }.run();
+        let (tables, _) = tables.as_chunks().0.as_chunks();
+        let mut product = vec![[0.0; LANES]; self.count.next_multiple_of(STRIP) / LANES];
+        SumRows { columns: self, tables, product: &mut product }.run();
         let mut product = product.into_flattened();
         product.truncate(self.count);
         product
@@ -156,14 +160,10 @@ impl WithSimd for Transpose<'_> {
         while half > 0 {
             for pair in self.squares.chunks_exact_mut(2 * half) {
                 let (upper, lower) = pair.split_at_mut(half);
-                for (upper, lower) in upper.iter_mut().zip(lower) {
-                    let (mut high, mut low) = (*upper, *lower);
-                    for lane in 0..LANES {
-                        let changed = (high[lane] >> half ^ low[lane]) & mask;
-                        high[lane] ^= changed << half;
-                        low[lane] ^= changed;
-                    }
-                    (*upper, *lower) = (high, low);
+                for (upper, lower) in upper.as_flattened_mut().iter_mut().zip(lower.as_flattened_mut()) {
+                    let changed = (*upper >> half ^ *lower) & mask;
+                    *upper ^= changed << half;
+                    *lower ^= changed;
                 }
             }
             half /= 2;
@@ -266,6 +266,7 @@ struct SumRows<'a> {
     columns: &'a Columns,
     /// For each word: the sums of the subsets of each four entries.
     tables: &'a [[[f64; 1 << NIBBLE]; TABLES]],
+    /// Of as many groups as whole strips have.
     product: &'a mut [Lanes],
 }
 
@@ -309,32 +310,49 @@ impl pulp::NullaryFnOnce for Permuting<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { simd: V4 { avx512f, .. }, sum: SumRows { columns, tables, product } } = self;
-        for (group, into) in product.iter_mut().enumerate() {
-            let mut sums = avx512f._mm512_setzero_pd();
-            for (words, tables) in columns.eight(group).iter().zip(tables) {
-                let mut words = pulp::cast(*words);
+        let Self { simd, sum: SumRows { columns, tables, product } } = self;
+        let avx512f = simd.avx512f;
+        // Two groups at a time: a table is loaded once for both.
+        for (pair, into) in product.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let (near, far) = (columns.eight(2 * pair), columns.eight(2 * pair + 1));
+            let mut sums = [avx512f._mm512_setzero_pd(); 2];
+            for ((near, far), tables) in near.iter().zip(far).zip(tables) {
+                let mut words: [__m512i; 2] = [pulp::cast(*near), pulp::cast(*far)];
                 let mut quarters = [sums; 4];
                 // Loops and no closures, which would not be compiled for this processor.
                 for (quarter, tables) in quarters.iter_mut().zip(tables.as_chunks::<4>().0) {
                     let mut known = [sums; 4];
                     for (known, table) in known.iter_mut().zip(tables) {
                         let [low, high]: [__m512d; 2] = pulp::cast(*table);
-                        // Of an index, the lowest four bits count.
-                        *known = avx512f._mm512_permutex2var_pd(low, words, high);
-                        words = avx512f._mm512_srli_epi64::<{ NIBBLE as u32 }>(words);
+                        for group in 0..2 {
+                            // Of an index, the lowest four bits count.
+                            known[group] = avx512f._mm512_permutex2var_pd(low, words[group], high);
+                            words[group] = avx512f._mm512_srli_epi64::<{ NIBBLE as u32 }>(words[group]);
+                        }
                     }
-                    let [a, b, c, d] = known;
-                    let (near, far) = (avx512f._mm512_add_pd(a, b), avx512f._mm512_add_pd(c, d));
-                    *quarter = avx512f._mm512_add_pd(near, far);
+                    *quarter = pairwise(simd, known);
                 }
-                let [a, b, c, d] = quarters;
-                let (near, far) = (avx512f._mm512_add_pd(a, b), avx512f._mm512_add_pd(c, d));
-                sums = avx512f._mm512_add_pd(sums, avx512f._mm512_add_pd(near, far));
+                let word = pairwise(simd, quarters);
+                for group in 0..2 {
+                    sums[group] = avx512f._mm512_add_pd(sums[group], word[group]);
+                }
             }
-            *into = pulp::cast(sums);
+            *into = [pulp::cast(sums[0]), pulp::cast(sums[1])];
         }
     }
+}
+
+/// `(a + b) + (c + d)`, twice.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn pairwise(V4 { avx512f, .. }: V4, [a, b, c, d]: [[__m512d; 2]; 4]) -> [__m512d; 2] {
+    let mut sums = a;
+    for group in 0..2 {
+        let near = avx512f._mm512_add_pd(a[group], b[group]);
+        let far = avx512f._mm512_add_pd(c[group], d[group]);
+        sums[group] = avx512f._mm512_add_pd(near, far);
+    }
+    sums
 }
 
 /// A product of bits with a matrix, [`LANES`] columns at a time.
@@ -342,29 +360,32 @@ pub(crate) struct Product {
     rows: usize,
     columns: usize,
     /// For each eight columns: its rows.
-    chunks: Vec<Lanes>,
+    chunks: Vec<Aligned>,
 }
 
 /// The rows of a 0/1 matrix in fields of [`FIELD`] bits.
 struct Fields {
     /// Fields of a row.
     count: usize,
-    fields: Vec<u8>,
+    /// For each [`FIELDS`] fields, row by row: where the sums of a field's entries start in its table.
+    places: Vec<[u16; FIELDS]>,
 }
 
 impl Fields {
     fn of(bits: &Bits) -> Fields {
-        let count = bits.columns().div_ceil(FIELD);
-        let mut fields = Vec::with_capacity(count * bits.rows());
-        for row in 0..bits.rows() {
-            let bytes = bits.row(row);
-            fields.extend((0..count).map(|field| {
-                let (byte, shift) = (field * FIELD / 8, field * FIELD % 8);
-                let pair = u16::from_le_bytes([bytes[byte], bytes.get(byte + 1).copied().unwrap_or(0)]);
-                (pair >> shift) as u8 % SUMS as u8
-            }));
+        let (rows, count) = (bits.rows(), bits.columns().div_ceil(FIELD));
+        let mut places = vec![[0; FIELDS]; rows * count.div_ceil(FIELDS)];
+        for row in 0..rows {
+            // Three bytes are four fields, half of what is looked up at once.
+            for (half, bytes) in bits.row(row).chunks(3).enumerate() {
+                let bits = bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+                let four = &mut places[half / 2 * rows + row].as_chunks_mut::<{ FIELDS / 2 }>().0[half % 2];
+                for (field, place) in four.iter_mut().enumerate() {
+                    *place = (bits >> (field * FIELD)) as u16 % SUMS as u16 * LANES as u16;
+                }
+            }
         }
-        Fields { count, fields }
+        Fields { count, places }
     }
 }
 
@@ -376,23 +397,25 @@ impl Bits {
     pub(crate) fn times_matrix(&self, matrix: &Array2<f64>) -> Product {
         let (rows, columns) = (self.rows(), matrix.ncols());
         let fields = Fields::of(self);
-        let mut chunks = vec![[0.0; LANES]; columns.div_ceil(LANES) * rows];
-        chunks.par_chunks_mut(rows.max(1)).enumerate().for_each(|(chunk, into)| {
-            Arch::new().dispatch(LookUp { fields: &fields, matrix, first: chunk * LANES, into });
-        });
+        let eight = |chunk: usize| {
+            let mut into = Aligned::zeros(rows * LANES);
+            Arch::new().dispatch(LookUp { fields: &fields, matrix, first: chunk * LANES, into: &mut into });
+            into
+        };
+        let chunks = (0..columns.div_ceil(LANES)).into_par_iter().map(eight).collect();
         Product { rows, columns, chunks }
     }
 }
 
 /// Sums by field, where no eight numbers lie on two lines of the cache.
 #[repr(align(64))]
-struct Tables([[Lanes; SUMS]; FIELDS]);
+struct Tables([[f64; SUMS * LANES]; FIELDS]);
 
 struct LookUp<'a> {
     fields: &'a Fields,
     matrix: &'a Array2<f64>,
     first: usize,
-    into: &'a mut [Lanes],
+    into: &'a mut [f64],
 }
 
 impl WithSimd for LookUp<'_> {
@@ -400,13 +423,15 @@ impl WithSimd for LookUp<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { fields: Fields { count, fields }, matrix, first, into } = self;
+        let Self { fields: Fields { count, places }, matrix, first, into } = self;
         let (members, columns) = matrix.dim();
-        let mut tables = Tables([[[0.0; LANES]; SUMS]; FIELDS]);
+        let (into, _) = into.as_chunks_mut::<LANES>();
+        let mut tables = Tables([[0.0; SUMS * LANES]; FIELDS]);
         let tables = &mut tables.0;
         for pass in (0..*count).step_by(FIELDS) {
             let these = FIELDS.min(count - pass);
             for (table, field) in tables.iter_mut().zip(pass..pass + these) {
+                let (table, _) = table.as_chunks_mut::<LANES>();
                 for place in 0..FIELD {
                     let member = field * FIELD + place;
                     let row: Lanes = std::array::from_fn(|lane| {
@@ -420,22 +445,26 @@ impl WithSimd for LookUp<'_> {
                     }
                 }
             }
-            for (into, fields) in into.iter_mut().zip(fields.chunks_exact(*count)) {
-                let fields = &fields[pass..pass + these];
-                let Ok(fields) = <&[u8; FIELDS]>::try_from(fields) else {
-                    for (field, table) in fields.iter().zip(&*tables) {
-                        add(simd, into, &table[usize::from(*field) % SUMS]);
+            let places = &places[pass / FIELDS * into.len()..];
+            if these < FIELDS {
+                for (into, places) in into.iter_mut().zip(places) {
+                    let mut sums = *into;
+                    for (table, place) in tables[..these].iter().zip(places) {
+                        add(simd, &mut sums, sums_at(table, *place));
                     }
-                    continue;
-                };
-                for (place, into) in S::as_mut_simd_f64s(into).0.iter_mut().enumerate() {
+                    *into = sums;
+                }
+                return;
+            }
+            for (into, places) in into.iter_mut().zip(places) {
+                for (part, into) in S::as_mut_simd_f64s(into).0.iter_mut().enumerate() {
                     // Pairs of pairs, so that an addition need not wait for the one before.
                     let mut sums = [simd.splat_f64s(0.0); FIELDS / 2];
                     for pair in 0..FIELDS / 2 {
-                        let near = &tables[2 * pair][usize::from(fields[2 * pair]) % SUMS];
-                        let far = &tables[2 * pair + 1][usize::from(fields[2 * pair + 1]) % SUMS];
+                        let near = sums_at(&tables[2 * pair], places[2 * pair]);
+                        let far = sums_at(&tables[2 * pair + 1], places[2 * pair + 1]);
                         sums[pair] =
-                            simd.add_f64s(S::as_simd_f64s(near).0[place], S::as_simd_f64s(far).0[place]);
+                            simd.add_f64s(S::as_simd_f64s(near).0[part], S::as_simd_f64s(far).0[part]);
                     }
                     let sum = simd.add_f64s(simd.add_f64s(sums[0], sums[1]), simd.add_f64s(sums[2], sums[3]));
                     *into = simd.add_f64s(*into, sum);
@@ -445,9 +474,16 @@ impl WithSimd for LookUp<'_> {
     }
 }
 
+/// The sums that start at a place of a table.
+#[inline(always)]
+fn sums_at(table: &[f64; SUMS * LANES], place: u16) -> &[f64] {
+    // What is masked is zero: it tells the compiler that no place is beyond the end.
+    &table[usize::from(place) & ((SUMS - 1) * LANES)..][..LANES]
+}
+
 /// `to += lanes`.
 #[inline(always)]
-fn add<S: Simd>(simd: S, to: &mut Lanes, lanes: &Lanes) {
+fn add<S: Simd>(simd: S, to: &mut Lanes, lanes: &[f64]) {
     for (to, lanes) in S::as_mut_simd_f64s(to).0.iter_mut().zip(S::as_simd_f64s(lanes).0) {
         *to = simd.add_f64s(*to, *lanes);
     }
@@ -473,49 +509,58 @@ static ONES: [Lanes; 256] = {
 impl Product {
     /// For each row x of the bits, its product with its own row of this: `x'M x`.
     pub(crate) fn quadratic_forms(&self, bits: &Bits) -> Vec<f64> {
-        Arch::new().dispatch(QuadraticForms { product: self, bits })
+        let mut forms = vec![0.0; self.rows];
+        forms.par_chunks_mut(ROWS_AT_A_TIME).enumerate().for_each(|(part, forms)| {
+            Arch::new().dispatch(QuadraticForms { product: self, bits, first: part * ROWS_AT_A_TIME, forms });
+        });
+        forms
     }
 
     /// For each column, the sum over the rows r of `weights[r]` times the square of its entry.
     pub(crate) fn weighted_squares(&self, weights: &[f64]) -> Array1<f64> {
         let sums: Vec<Lanes> = self
             .chunks
-            .par_chunks_exact(self.rows.max(1))
-            .map(|rows| Arch::new().dispatch(Squares { rows, weights }))
+            .par_iter()
+            .map(|rows| Arch::new().dispatch(Squares { rows: rows.as_chunks::<LANES>().0, weights }))
             .collect();
         Array1::from_iter(sums.into_iter().flatten().take(self.columns))
     }
 
     /// Row by row, the entries.
     pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = f64> + '_ {
-        let chunks = self.chunks.chunks_exact(self.rows.max(1));
-        chunks.flat_map(move |rows| rows[row]).take(self.columns)
+        self.chunks.iter().flat_map(move |rows| rows.as_chunks::<LANES>().0[row]).take(self.columns)
     }
 }
 
 struct QuadraticForms<'a> {
     product: &'a Product,
     bits: &'a Bits,
+    /// The row of the first of the forms.
+    first: usize,
+    forms: &'a mut [f64],
 }
 
 impl WithSimd for QuadraticForms<'_> {
-    type Output = Vec<f64>;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
-        let Self { product, bits } = self;
-        let mut forms = vec![[0.0; LANES]; product.rows];
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { product, bits, first, forms } = self;
+        let mut sums = [[0.0; LANES]; ROWS_AT_A_TIME];
         // A byte of a row has the lanes of a chunk.
-        for (chunk, rows) in product.chunks.chunks_exact(product.rows.max(1)).enumerate() {
-            for (row, (form, values)) in forms.iter_mut().zip(rows).enumerate() {
+        for (chunk, rows) in product.chunks.iter().enumerate() {
+            let (rows, _) = rows.as_chunks::<LANES>();
+            for (row, (sums, values)) in (first..).zip(sums[..forms.len()].iter_mut().zip(&rows[first..])) {
                 let ones = &ONES[usize::from(bits.row(row)[chunk])];
                 let pairs = S::as_simd_f64s(ones).0.iter().zip(S::as_simd_f64s(values).0);
-                for (form, (ones, values)) in S::as_mut_simd_f64s(form).0.iter_mut().zip(pairs) {
-                    *form = simd.add_f64s(*form, simd.mul_f64s(*ones, *values));
+                for (sum, (ones, values)) in S::as_mut_simd_f64s(sums).0.iter_mut().zip(pairs) {
+                    *sum = simd.add_f64s(*sum, simd.mul_f64s(*ones, *values));
                 }
             }
         }
-        forms.iter().map(|form| form.iter().sum()).collect()
+        for (form, sums) in forms.iter_mut().zip(&sums) {
+            *form = sums.iter().sum();
+        }
     }
 }
 
@@ -587,7 +632,7 @@ mod tests {
             })
             .collect();
         let summed = |run: &dyn Fn(SumRows)| {
-            let mut product = vec![[0.0; LANES]; 150usize.div_ceil(LANES)];
+            let mut product = vec![[0.0; LANES]; 160 / LANES];
             run(SumRows { columns: &columns, tables: &tables, product: &mut product });
             product
         };

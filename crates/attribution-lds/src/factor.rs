@@ -5,6 +5,7 @@
 
 use ndarray::Array2;
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
 use crate::upper::{Aligned, STRIP, Upper};
 
@@ -42,7 +43,11 @@ impl Factor {
     /// The inverse of G.
     pub(crate) fn inverse(&self) -> Array2<f64> {
         let n = self.upper.n();
-        let inverse = Arch::new().dispatch(Invert { factor: self });
+        let columns = Arch::new().dispatch(Columns { factor: self });
+        let mut inverse = Upper::zeros(n);
+        inverse.strips_mut().into_par_iter().enumerate().for_each(|(strip, rows)| {
+            Arch::new().dispatch(Squares { n, columns: &columns, strip, rows });
+        });
         let mut whole = Array2::zeros((n, n));
         let entries = whole.as_slice_mut().unwrap_or_default();
         // In squares, so that neither side is read across many lines of the cache.
@@ -72,51 +77,69 @@ struct Pair<'a> {
     right_stride: usize,
 }
 
-/// Takes `L'R` off the rows of `to`, at most [`BLOCK`], each with [`STRIP`] entries from its first on: rows of L and R are summed
-/// over in the order of the pairs.
+impl<'a> Pair<'a> {
+    /// Rows of one matrix, from the same column on.
+    fn same(rows: usize, from: &'a [f64], stride: usize) -> Pair<'a> {
+        Pair { rows, left: from, left_stride: stride, right: from, right_stride: stride }
+    }
+}
+
+/// Takes `L'R` off the rows of `to`, at most [`BLOCK`], each with so many `columns` from its first entry on, a multiple of
+/// [`BLOCK`]: rows of L and R are summed over in the order of the pairs.
 #[inline(always)]
 fn take_off<'a, S: Simd>(
     simd: S,
     to: &mut [f64],
     stride: usize,
+    columns: usize,
     pairs: impl Iterator<Item = Pair<'a>> + Clone,
 ) {
     // As many sums as the processor has registers for.
-    if S::F64_LANES < 8 {
-        take_off_by::<S, 4>(simd, to, stride, pairs);
-    } else {
-        take_off_by::<S, 8>(simd, to, stride, pairs);
+    if S::F64_LANES < BLOCK {
+        for column in (0..columns).step_by(2 * S::F64_LANES) {
+            take_off_by::<S, 4, 2>(simd, to, stride, column, pairs.clone());
+        }
+        return;
+    }
+    let rest = columns % (3 * BLOCK);
+    for column in (0..columns - rest).step_by(3 * BLOCK) {
+        take_off_by::<S, BLOCK, 3>(simd, to, stride, column, pairs.clone());
+    }
+    match rest / BLOCK {
+        1 => take_off_by::<S, BLOCK, 1>(simd, to, stride, columns - rest, pairs),
+        2 => take_off_by::<S, BLOCK, 2>(simd, to, stride, columns - rest, pairs),
+        _ => {}
     }
 }
 
 #[inline(always)]
-fn take_off_by<'a, S: Simd, const ROWS: usize>(
+fn take_off_by<'a, S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     to: &mut [f64],
     stride: usize,
+    column: usize,
     pairs: impl Iterator<Item = Pair<'a>> + Clone,
 ) {
-    let lanes = 2 * S::F64_LANES;
+    let lanes = VECTORS * S::F64_LANES;
     for (group, to) in to.chunks_mut(ROWS * stride).enumerate() {
-        for column in (0..STRIP).step_by(lanes) {
-            let mut sums = [[simd.splat_f64s(0.0); 2]; ROWS];
-            for Pair { rows, left, left_stride, right, right_stride } in pairs.clone() {
-                for row in 0..rows {
-                    let left = &left[row * left_stride + group * ROWS..][..ROWS];
-                    let (right, _) = S::as_simd_f64s(&right[row * right_stride + column..][..lanes]);
-                    let (near, far) = (right[0], right[1]);
-                    for place in 0..ROWS {
-                        let factor = simd.splat_f64s(left[place]);
-                        sums[place][0] = simd.add_f64s(sums[place][0], simd.mul_f64s(factor, near));
-                        sums[place][1] = simd.add_f64s(sums[place][1], simd.mul_f64s(factor, far));
+        let mut sums = [[simd.splat_f64s(0.0); VECTORS]; ROWS];
+        for Pair { rows, left, left_stride, right, right_stride } in pairs.clone() {
+            for row in 0..rows {
+                let left = &left[row * left_stride + group * ROWS..][..ROWS];
+                let (right, _) = S::as_simd_f64s(&right[row * right_stride + column..][..lanes]);
+                for place in 0..ROWS {
+                    let factor = simd.splat_f64s(left[place]);
+                    for vector in 0..VECTORS {
+                        let product = simd.mul_f64s(factor, right[vector]);
+                        sums[place][vector] = simd.add_f64s(sums[place][vector], product);
                     }
                 }
             }
-            for (to, sums) in to.chunks_mut(stride).zip(sums) {
-                let (to, _) = S::as_mut_simd_f64s(&mut to[column..column + lanes]);
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = simd.sub_f64s(*to, sum);
-                }
+        }
+        for (to, sums) in to.chunks_mut(stride).zip(sums) {
+            let (to, _) = S::as_mut_simd_f64s(&mut to[column..column + lanes]);
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = simd.sub_f64s(*to, sum);
             }
         }
     }
@@ -161,27 +184,13 @@ impl WithSimd for Factorize<'_> {
                 let end = (block + BLOCK).min(n - first);
                 let (above, own) = rows.split_at_mut(block * stride);
                 let own = &mut own[..(end - block) * stride];
-                for column in (0..stride).step_by(STRIP) {
-                    let strips = (0..strip).map(|other| {
-                        let from = &known[Upper::start(n, other) + first - other * STRIP..];
-                        let stride = Upper::stride(n, other);
-                        Pair {
-                            rows: STRIP,
-                            left: &from[block..],
-                            left_stride: stride,
-                            right: &from[column..],
-                            right_stride: stride,
-                        }
-                    });
-                    let near = (block > 0).then(|| Pair {
-                        rows: block,
-                        left: &above[block..],
-                        left_stride: stride,
-                        right: &above[column..],
-                        right_stride: stride,
-                    });
-                    take_off(simd, &mut own[column..], stride, strips.chain(near));
-                }
+                let strips = (0..strip).map(|other| {
+                    let (from, stride) = (Upper::start(n, other), Upper::stride(n, other));
+                    Pair::same(STRIP, &known[from + first - other * STRIP + block..], stride)
+                });
+                let near = (block > 0).then(|| Pair::same(block, &above[block..], stride));
+                let columns = (n - first).next_multiple_of(BLOCK) - block;
+                take_off(simd, &mut own[block..], stride, columns, strips.chain(near));
                 for row in block..end {
                     let (before, own) = own.split_at_mut((row - block) * stride);
                     let own = &mut own[..stride];
@@ -242,19 +251,19 @@ impl WithSimd for Solve<'_> {
     }
 }
 
-struct Invert<'a> {
+/// The columns of R = U^-1 as rows, in strips of 16, 32, ... columns.
+struct Columns<'a> {
     factor: &'a Factor,
 }
 
-impl WithSimd for Invert<'_> {
-    type Output = Upper;
+impl WithSimd for Columns<'_> {
+    type Output = Aligned;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Upper {
+    fn with_simd<S: Simd>(self, simd: S) -> Aligned {
         let Self { factor: Factor { upper } } = self;
         let n = upper.n();
-        // The columns of R = U^-1 as rows, then G^-1 = R R'. Strips again, of 16, 32, ... columns.
-        let start = |strip: usize| STRIP * STRIP * (strip * (strip + 1) / 2);
+        let start = Columns::start;
         let mut columns = Aligned::zeros(start(upper.count()));
         // R U = I: column j of R is (e_j - sum over k < j of U_kj (column k)) / U_jj, and ends with entry j.
         for strip in 0..upper.count() {
@@ -282,7 +291,7 @@ impl WithSimd for Invert<'_> {
                         right: &above[column..],
                         right_stride: stride,
                     });
-                    take_off(simd, &mut own[column..], stride, strips.chain(near));
+                    take_off(simd, &mut own[column..], stride, STRIP, strips.chain(near));
                 }
                 for j in block..end {
                     let (before, own) = own.split_at_mut((j - block) * stride);
@@ -295,34 +304,55 @@ impl WithSimd for Invert<'_> {
                 }
             }
         }
+        columns
+    }
+}
+
+impl Columns<'_> {
+    /// Where a strip starts.
+    fn start(strip: usize) -> usize {
+        STRIP * STRIP * (strip * (strip + 1) / 2)
+    }
+}
+
+/// A strip of G^-1 = R R'.
+struct Squares<'a> {
+    n: usize,
+    columns: &'a [f64],
+    strip: usize,
+    rows: &'a mut [f64],
+}
+
+impl WithSimd for Squares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { n, columns, strip, rows } = self;
+        let (first, stride) = (strip * STRIP, Upper::stride(n, strip));
         // The sum of the columns' squares, each entry (i, j >= i) over the columns from j on; of the opposite sign.
-        let mut inverse = Upper::zeros(n);
-        for (strip, rows) in inverse.strips_mut().into_iter().enumerate() {
-            let (first, stride) = (strip * STRIP, Upper::stride(n, strip));
-            for block in (0..STRIP.min(n - first)).step_by(BLOCK) {
-                let end = (block + BLOCK).min(n - first);
-                let own = &mut rows[block * stride..end * stride];
-                for column in (0..stride).step_by(STRIP) {
-                    let strips = (strip + column / STRIP..upper.count()).map(|other| {
-                        // Of its own strip, a block has the rows from its first on.
-                        let skipped = if other == strip { block } else { 0 };
-                        let stride = (other + 1) * STRIP;
-                        let from = &columns[start(other) + skipped * stride + first..];
-                        let rows = STRIP.min(n - other * STRIP) - skipped;
-                        Pair {
-                            rows,
-                            left: &from[block..],
-                            left_stride: stride,
-                            right: &from[column..],
-                            right_stride: stride,
-                        }
-                    });
-                    take_off(simd, &mut own[column..], stride, strips);
-                }
+        for block in (0..STRIP.min(n - first)).step_by(BLOCK) {
+            let end = (block + BLOCK).min(n - first);
+            let own = &mut rows[block * stride..end * stride];
+            for column in (0..stride).step_by(STRIP) {
+                let strips = (strip + column / STRIP..n.div_ceil(STRIP)).map(|other| {
+                    // Of its own strip, a block has the rows from its first on.
+                    let skipped = if other == strip { block } else { 0 };
+                    let stride = (other + 1) * STRIP;
+                    let from = &columns[Columns::start(other) + skipped * stride + first..];
+                    let rows = STRIP.min(n - other * STRIP) - skipped;
+                    Pair {
+                        rows,
+                        left: &from[block..],
+                        left_stride: stride,
+                        right: &from[column..],
+                        right_stride: stride,
+                    }
+                });
+                take_off(simd, &mut own[column..], stride, STRIP, strips);
             }
-            scale(simd, rows, -1.0);
         }
-        inverse
+        scale(simd, rows, -1.0);
     }
 }
 
@@ -371,7 +401,11 @@ mod tests {
         x[n..].fill(0.0);
         Arch::Scalar.dispatch(Solve { factor: &factor, x: &mut x });
         assert_eq!(x[..n], solved);
-        let inverse = Arch::Scalar.dispatch(Invert { factor: &factor });
+        let columns = Arch::Scalar.dispatch(Columns { factor: &factor });
+        let mut inverse = Upper::zeros(n);
+        for (strip, rows) in inverse.strips_mut().into_iter().enumerate() {
+            Arch::Scalar.dispatch(Squares { n, columns: &columns, strip, rows });
+        }
         for (row, entries) in factor.inverse().outer_iter().enumerate() {
             assert_eq!(inverse.row(row), &entries.to_vec()[row..]);
         }

@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::UtilityRow;
 use crate::bit_moments::{Columns, MOST_TIMES};
 use crate::bits::Bits;
-use crate::upper::Upper;
+use crate::upper::{Aligned, STRIP, Upper};
 
 /// Columns multiplied at a time: only the upper triangle of blocks is computed.
 const BLOCK: usize = 64;
@@ -90,25 +90,40 @@ impl WithSimd for RowSums<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Array1<f64> {
+        const LANES: usize = 8;
         let Self { upper } = self;
         let n = upper.n();
-        let mut sums = vec![0.0; n];
-        for row in 0..n {
-            let [diagonal, entries @ ..] = upper.row(row) else { continue };
-            let (own, below) = sums[row..].split_at_mut(1);
-            let mut lanes = [0.0; 8];
-            let (whole, rest) = entries.as_chunks::<8>();
-            for entries in whole {
-                for lane in 0..8 {
-                    lanes[lane] += entries[lane];
+        let mut sums = Aligned::zeros(upper.count() * STRIP);
+        for strip in 0..upper.count() {
+            let sums = &mut sums[strip * STRIP..];
+            for (place, entries) in upper.strip(strip).chunks_exact(sums.len()).enumerate() {
+                let Some(right) = entries[..(n - strip * STRIP).min(entries.len())].get(place + 1..) else {
+                    break;
+                };
+                let mut lanes = [0.0; LANES];
+                let (whole, rest) = right.as_chunks::<LANES>();
+                for right in whole {
+                    for lane in 0..LANES {
+                        lanes[lane] += right[lane];
+                    }
+                }
+                sums[place] += entries[place] + lanes.iter().sum::<f64>() + rest.iter().sum::<f64>();
+                // To the sums of what is right of the diagonal: one by one up to the end of a vector.
+                let near = (place + 1).next_multiple_of(LANES);
+                for column in place + 1..near {
+                    sums[column] += entries[column];
+                }
+                let (far, _) = sums[near..].as_chunks_mut::<LANES>();
+                for (sums, entries) in far.iter_mut().zip(entries[near..].as_chunks::<LANES>().0) {
+                    let mut added = *sums;
+                    for lane in 0..LANES {
+                        added[lane] += entries[lane];
+                    }
+                    *sums = added;
                 }
             }
-            own[0] += diagonal + lanes.iter().sum::<f64>() + rest.iter().sum::<f64>();
-            for (sum, entry) in below.iter_mut().zip(entries) {
-                *sum += entry;
-            }
         }
-        Array1::from(sums)
+        Array1::from(sums[..n].to_vec())
     }
 }
 

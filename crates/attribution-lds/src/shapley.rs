@@ -13,7 +13,7 @@ use crate::least_squares::{invert, paired_variances, sandwich_variances_of_bits}
 use crate::moments::{Design, Moments};
 use crate::observations::variance;
 use crate::units::pairs;
-use crate::upper::Upper;
+use crate::upper::{STRIP, Upper};
 use crate::{
     AttributionError, Bootstrap, Estimator, Interval, IntervalMethod, Intervals, Observations, UtilityRow,
 };
@@ -410,11 +410,22 @@ impl WithSimd for Raise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { matrix, raised, means } = self;
-        for (row, own) in means.iter().enumerate() {
-            for (entry, other) in matrix.row_mut(row).iter_mut().zip(&means[row..]) {
-                *entry += raised - own - other;
+        for (strip, entries) in matrix.strips_mut().into_iter().enumerate() {
+            let means = &means[strip * STRIP..];
+            let stride = entries.len() / STRIP;
+            for (entries, own) in entries.chunks_exact_mut(stride).zip(means) {
+                // Whole vectors, and one by one what does not fill one. What is below the diagonal means nothing.
+                let (whole, rest) = S::as_mut_simd_f64s(&mut entries[..means.len()]);
+                let (whole_means, rest_means) = S::as_simd_f64s(means);
+                let less = simd.splat_f64s(raised - own);
+                for (entries, others) in whole.iter_mut().zip(whole_means) {
+                    *entries = simd.add_f64s(*entries, simd.sub_f64s(less, *others));
+                }
+                for (entry, other) in rest.iter_mut().zip(rest_means) {
+                    *entry += raised - own - other;
+                }
             }
         }
     }
