@@ -20,6 +20,7 @@ mod adam;
 #[cfg(feature = "mimalloc")]
 mod allocator;
 mod attention;
+mod awake;
 mod concat;
 mod conv;
 mod cpu;
@@ -41,6 +42,7 @@ pub use adam::{AdamStep, AdamTensors, adam_step, squared_norm};
 #[cfg(feature = "mimalloc")]
 pub use allocator::keep_freed_memory;
 pub use attention::{attention, pixel_attention};
+pub use awake::Awake;
 pub use concat::concat_channels;
 pub use conv::conv2d;
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};

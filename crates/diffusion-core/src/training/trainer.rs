@@ -265,6 +265,7 @@ impl<M: Module, T: TrainingTask<M>> Trainer<M, T> {
     /// One step, and whether a rank asked to stop after it.
     fn one_step(&mut self, source: &dyn BatchSource) -> Result<(StepReport, bool), DiffusionError> {
         let start = Instant::now();
+        let _awake = kernels::Awake::new();
         let Gradients { values, loss, images, stop } = self.gradients(source)?;
         let (loss, scaled_norm) = read_loss_and_norm(loss, &values)?;
         let scale = self.loss_scale();
