@@ -155,9 +155,11 @@ impl WeightTasks {
     pub(super) fn of(g: &Geometry, padded_outputs: usize) -> Self {
         /// Tasks to aim at.
         const TASKS: usize = 16;
+        /// Pixels that a sum is worth being kept for.
+        const PIXELS: usize = 1024;
         // Every sum is kept until all are added: the larger they are, the fewer.
         let batches = g.batch.min(match g.channels * g.taps() * padded_outputs {
-            0..0x1_0000 => TASKS,
+            0..0x1_0000 => (g.batch * g.out_pixels() / PIXELS).clamp(1, TASKS),
             0x1_0000..0x8_0000 => 4,
             _ => 2,
         });

@@ -5,6 +5,8 @@
 //! at consecutive addresses for every tap: a vertical tap is a shift by whole rows. A 3x3 kernel
 //! needs three copies in place of the nine of an unfolded image.
 
+use std::ops::Range;
+
 use crate::cpu::InstructionSet;
 use crate::gemm::OVERREAD;
 use crate::simd::{Simd, for_every_set};
@@ -62,63 +64,100 @@ for_every_set! {
 
 #[inline(always)]
 unsafe fn copy<S: Simd>(copies: &ShiftedCopies, image: &[f32], into: *mut f32) {
-    let (height, width) = (copies.height as isize, copies.width as isize);
-    let step = copies.step as isize;
-    let row_step = copies.row_step as isize;
+    let (width, step) = (copies.width as isize, copies.step as isize);
     let mut to = into;
     for channel in image.chunks_exact(copies.height * copies.width) {
-        let channel = channel.as_ptr();
         for &left in &copies.left {
             // Columns `first..end` of the copy lie inside the image.
             let first = ((-left).max(0) + step - 1) / step;
             let end = (width - left + step - 1).div_euclid(step);
             let end = end.clamp(0, copies.columns as isize);
-            let first = first.min(end);
-            for &top in &copies.top {
-                for row in 0..copies.rows as isize {
-                    let y = top + row * row_step;
-                    let (first, end) = if 0 <= y && y < height { (first, end) } else { (0, 0) };
-                    let from = channel.wrapping_offset(y * width + left);
-                    // SAFETY: lanes `first..end` lie inside the image row `y`. Whole vectors are
-                    // stored, the excess being overwritten by the row after it; the space behind
-                    // the last row is part of `len`.
-                    unsafe {
-                        if step == 1 {
-                            let mut x = 0;
-                            while x < copies.columns {
-                                let lane = |at: isize| (at - x as isize).clamp(0, S::LANES as isize) as usize;
-                                let (first, end) = (lane(first), lane(end));
-                                S::store(to.add(x), S::load_range(from.wrapping_add(x), first, end));
-                                x += S::LANES;
-                            }
-                        } else if step == 2 {
-                            let mut x = 0;
-                            while x < copies.columns {
-                                // Numbers `2 x..2 x + 2 LANES` from the left edge, those at even places.
-                                let lane = |at: isize| {
-                                    let at = 2 * (at - x as isize);
-                                    at.clamp(0, 2 * S::LANES as isize) as usize
-                                };
-                                let (first, end) = (lane(first), lane(end).max(1) - 1);
-                                let from = from.wrapping_add(2 * x);
-                                let end = end.max(first);
-                                let (low, high) =
-                                    (S::LANES.min(end), S::LANES.max(first).min(end.max(S::LANES)));
-                                let low = S::load_range(from, first.min(low), low);
-                                let from = from.wrapping_add(S::LANES);
-                                let high = S::load_range(from, high - S::LANES, end.max(S::LANES) - S::LANES);
-                                let (even, _) = S::deinterleave(low, high);
-                                S::store(to.add(x), even);
-                                x += S::LANES;
-                            }
-                        } else {
-                            for x in 0..copies.columns as isize {
-                                let inside = first <= x && x < end;
-                                *to.offset(x) = if inside { *from.wrapping_offset(x * step) } else { 0.0 };
-                            }
-                        }
-                        to = to.add(copies.columns);
-                    }
+            let columns = first.min(end)..end;
+            // SAFETY: there is room for the copies, and `columns` of them lie inside the image.
+            unsafe {
+                match step {
+                    1 => copy_vectors::<S, 1>(copies, channel, left, columns, to),
+                    2 => copy_vectors::<S, 2>(copies, channel, left, columns, to),
+                    _ => copy_numbers(copies, channel, left, columns, to),
+                }
+                to = to.add(copies.top.len() * copies.rows * copies.columns);
+            }
+        }
+    }
+}
+
+/// Makes the copies of a channel whose left edge is at column `left`, for `STEP` 1 or 2.
+///
+/// # Safety
+/// `to` has room for them and a vector more; `columns` of a copy lie inside the image.
+#[inline(always)]
+unsafe fn copy_vectors<S: Simd, const STEP: usize>(
+    copies: &ShiftedCopies,
+    channel: &[f32],
+    left: isize,
+    columns: Range<isize>,
+    to: *mut f32,
+) {
+    // Whole vectors are stored. What they hold past a row's end is overwritten by the first vector of the row after it, so a
+    // row's first vector comes last.
+    for vector in (0..copies.columns.div_ceil(S::LANES)).rev() {
+        let x = vector * S::LANES;
+        // Which of the next `STEP * LANES` numbers of an image row are read; the last of a step is not.
+        let place = |at: isize| {
+            let at = STEP as isize * (at - x as isize);
+            at.clamp(0, (STEP * S::LANES) as isize) as usize
+        };
+        let (first, end) = (place(columns.start), (place(columns.end) + 1).saturating_sub(STEP));
+        let end = end.max(first);
+        let low = first.min(S::LANES)..end.min(S::LANES);
+        let high = first.max(S::LANES) - S::LANES..end.max(S::LANES) - S::LANES;
+        let mut to = to.wrapping_add(x);
+        for &top in &copies.top {
+            for row in 0..copies.rows as isize {
+                let y = top + row * copies.row_step as isize;
+                let from = channel.as_ptr().wrapping_offset(y * copies.width as isize + left);
+                let from = from.wrapping_add(STEP * x);
+                // SAFETY: the numbers read lie inside the image row `y`; the room is the caller's.
+                unsafe {
+                    let value = if y < 0 || y >= copies.height as isize {
+                        S::splat(0.0)
+                    } else if STEP == 1 {
+                        S::load_range(from, low.start, low.end)
+                    } else {
+                        let next = from.wrapping_add(S::LANES);
+                        let low = S::load_range(from, low.start, low.end);
+                        S::deinterleave(low, S::load_range(next, high.start, high.end)).0
+                    };
+                    S::store(to, value);
+                }
+                to = to.wrapping_add(copies.columns);
+            }
+        }
+    }
+}
+
+/// The same number by number, for every step.
+///
+/// # Safety
+/// As `copy_vectors`.
+unsafe fn copy_numbers(
+    copies: &ShiftedCopies,
+    channel: &[f32],
+    left: isize,
+    columns: Range<isize>,
+    to: *mut f32,
+) {
+    let mut to = to;
+    for &top in &copies.top {
+        for row in 0..copies.rows as isize {
+            let y = top + row * copies.row_step as isize;
+            let inside = 0 <= y && y < copies.height as isize;
+            for x in 0..copies.columns as isize {
+                let from = y * copies.width as isize + left + x * copies.step as isize;
+                // SAFETY: by the caller, and row and column lie inside the image where it is read.
+                unsafe {
+                    *to = if inside && columns.contains(&x) { channel[from as usize] } else { 0.0 };
+                    to = to.add(1);
                 }
             }
         }

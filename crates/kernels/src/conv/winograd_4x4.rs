@@ -15,7 +15,7 @@ use super::geometry::Geometry;
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
-use crate::simd::{Simd, for_every_set};
+use crate::simd::{Simd, each_vector, for_every_set, store};
 use crate::storage::{Output, Scratch, SharedMut, with_scratch};
 
 /// Places in a transformed block.
@@ -145,45 +145,91 @@ pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<
     unsafe { output.finish() }
 }
 
-/// `[36, outputs, channels]`: `G g G^T` for each kernel, sixteen channels at a time.
+/// `[36, outputs, channels]`: `G g G^T` for each kernel.
 fn transform_weights(g: &Geometry, weight: &[f32]) -> Vec<f32> {
-    const LANES: usize = 16;
-    type Lanes = [f32; LANES];
-    // G: the value of the filter at each point over the product of its distances from the others.
-    let line = |x: Lanes, y: Lanes, z: Lanes| -> [Lanes; READ] {
-        let near = |sign: f32| -> Lanes {
-            std::array::from_fn(|i| (x[i] + 0.5 * z[i] + sign * A * y[i]) * (-2.0 / 3.0))
-        };
-        let far = |sign: f32| -> Lanes {
-            std::array::from_fn(|i| (x[i] + 2.0 * z[i] + sign * B * y[i]) * (1.0 / 6.0))
-        };
-        [x, near(1.0), near(-1.0), far(1.0), far(-1.0), z]
-    };
+    let set = InstructionSet::current();
     let mut output = Output::new(PLACES * g.outputs * g.channels);
     let place = output.pointer();
-    parallel::for_each(g.outputs, g.channels * 160, |o| {
-        for first in (0..g.channels).step_by(LANES) {
-            let count = LANES.min(g.channels - first);
-            let kernels = &weight[(o * g.channels + first) * 9..][..count * 9];
-            let mut taps = [[0.0; LANES]; 9];
-            for (lane, kernel) in kernels.chunks_exact(9).enumerate() {
-                for (tap, value) in taps.iter_mut().zip(kernel) {
-                    tap[lane] = *value;
-                }
-            }
-            let columns = [0, 1, 2].map(|x| line(taps[x], taps[x + 3], taps[x + 6]));
-            for i in 0..READ {
-                let [x, y, z] = columns.map(|column| column[i]);
-                for (j, values) in line(x, y, z).iter().enumerate() {
-                    let at = ((i * READ + j) * g.outputs + o) * g.channels + first;
-                    // SAFETY: each output's run of channels is written by its own call.
-                    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), place.at(at), count) };
-                }
-            }
-        }
+    parallel::for_each(g.outputs, g.channels * 40, |o| {
+        let kernels = &weight[o * g.channels * 9..][..g.channels * 9];
+        // SAFETY: each output's run of channels is written by its own call.
+        unsafe { transform_kernels(set, kernels, g.outputs * g.channels, place.at(o * g.channels)) };
     });
     // SAFETY: all places of all kernels were written.
     unsafe { output.finish() }
+}
+
+for_every_set! {
+    /// Writes `G g G^T` of 3x3 kernels to `to[place][kernel]`, places `place_stride` apart.
+    ///
+    /// # Safety
+    /// There is room for as many numbers as kernels at each of the 36 places.
+    unsafe fn transform_kernels(kernels: &[f32], place_stride: usize, to: *mut f32) = transform_each
+}
+
+#[inline(always)]
+unsafe fn transform_each<S: Simd>(kernels: &[f32], place_stride: usize, to: *mut f32) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        let zero = S::splat(0.0);
+        each_vector!(S, kernels.len() / 9, |first, count| {
+            let taps = gather::<S>(&kernels[first * 9..(first + count) * 9]);
+            let mut columns = [[zero; READ]; 3];
+            for (x, column) in columns.iter_mut().enumerate() {
+                *column = sample::<S>(taps[x], taps[x + 3], taps[x + 6]);
+            }
+            for i in 0..READ {
+                for (j, value) in
+                    sample::<S>(columns[0][i], columns[1][i], columns[2][i]).into_iter().enumerate()
+                {
+                    store::<S>(to.add((i * READ + j) * place_stride + first), value, count);
+                }
+            }
+        });
+    }
+}
+
+/// One vector a tap of up to a vector of 3x3 kernels; the other lanes are zero.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+pub(super) unsafe fn gather<S: Simd>(kernels: &[f32]) -> [S::V; 9] {
+    // SAFETY: by the caller; the lanes hold the longest vector.
+    unsafe {
+        let mut lanes = [[0.0f32; 16]; 9];
+        for (lane, kernel) in kernels.chunks_exact(9).enumerate() {
+            for (tap, value) in lanes.iter_mut().zip(kernel) {
+                tap[lane] = *value;
+            }
+        }
+        let mut taps = [S::splat(0.0); 9];
+        for (tap, lanes) in taps.iter_mut().zip(&lanes) {
+            *tap = S::load(lanes.as_ptr());
+        }
+        taps
+    }
+}
+
+/// `G`: the value of the filter at each point over the product of its distances from the others.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+unsafe fn sample<S: Simd>(x: S::V, y: S::V, z: S::V) -> [S::V; READ] {
+    // SAFETY: by the caller.
+    unsafe {
+        let even_a = S::mul(S::splat(-2.0 / 3.0), S::mul_add(S::splat(0.5), z, x));
+        let even_b = S::mul(S::splat(1.0 / 6.0), S::mul_add(S::splat(2.0), z, x));
+        [
+            x,
+            S::mul_add(S::splat(A * (-2.0 / 3.0)), y, even_a),
+            S::mul_add(S::splat(A * (2.0 / 3.0)), y, even_a),
+            S::mul_add(S::splat(B * (1.0 / 6.0)), y, even_b),
+            S::mul_add(S::splat(B * (-1.0 / 6.0)), y, even_b),
+            z,
+        ]
+    }
 }
 
 for_every_set! {

@@ -10,7 +10,7 @@ use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
 use crate::simd::{Simd, for_every_set};
-use crate::storage::{Output, Scratch, with_scratch};
+use crate::storage::{Output, Scratch, SharedMut, with_scratch};
 use crate::transpose::transpose_part;
 
 /// Whether this way is faster than the others.
@@ -168,46 +168,87 @@ unsafe fn evaluate<S: Simd>(y: [S::V; SIDE]) -> [S::V; READ] {
 
 /// Adds the sums (`[count, 36, channels, padded]`) in order and brings them back to kernels.
 fn add_and_turn_back(g: &Geometry, sums: &[f32], count: usize, padded: usize) -> Vec<f32> {
-    const LANES: usize = 8;
-    type Lanes = [f32; LANES];
-    // G^T.
-    let line = |u: [Lanes; READ]| -> [Lanes; 3] {
-        let mut taps = [[0.0; LANES]; 3];
-        for i in 0..LANES {
-            let (near, near_gap) = ((u[1][i] + u[2][i]) * (-2.0 / 3.0), (u[1][i] - u[2][i]) * (-2.0 / 3.0));
-            let (far, far_gap) = ((u[3][i] + u[4][i]) * (1.0 / 6.0), (u[3][i] - u[4][i]) * (1.0 / 6.0));
-            taps[0][i] = u[0][i] + near + far;
-            taps[1][i] = A * near_gap + B * far_gap;
-            taps[2][i] = 0.5 * near + 2.0 * far + u[5][i];
-        }
-        taps
-    };
+    let set = InstructionSet::current();
+    assert_eq!(sums.len(), count * PLACES * g.channels * padded);
     let mut output = Output::new(g.outputs * g.channels * 9);
     let place = output.pointer();
-    parallel::for_each(g.channels, g.outputs * PLACES * (count + 4), |c| {
-        for first in (0..g.outputs).step_by(LANES) {
-            let mut total = [[[0.0f32; LANES]; READ]; READ];
-            for task in 0..count {
-                for (at, total) in total.as_flattened_mut().iter_mut().enumerate() {
-                    let start = ((task * PLACES + at) * g.channels + c) * padded + first;
-                    for (total, value) in total.iter_mut().zip(&sums[start..start + LANES]) {
-                        *total += value;
-                    }
-                }
-            }
-            let columns: [[Lanes; 3]; READ] =
-                std::array::from_fn(|j| line(std::array::from_fn(|i| total[i][j])));
-            for u in 0..3 {
-                let row = line(columns.map(|column| column[u]));
-                for (v, values) in row.iter().enumerate() {
-                    for (o, value) in (first..g.outputs).zip(values) {
-                        // SAFETY: each channel's taps are written by its own call.
-                        unsafe { *place.at((o * g.channels + c) * 9 + u * 3 + v) = *value };
-                    }
-                }
-            }
-        }
+    parallel::for_each(g.channels, g.outputs * PLACES * (count + 4) / 4, |c| {
+        // SAFETY: each channel's taps are written by its own call.
+        unsafe { turn_channel_back(set, g, sums, count, padded, c, place) };
     });
     // SAFETY: all taps of all kernels were written.
     unsafe { output.finish() }
+}
+
+for_every_set! {
+    /// Adds the sums of channel `c` and writes its taps in all kernels.
+    ///
+    /// # Safety
+    /// `sums` is `[count, 36, channels, padded]` with `padded` a multiple of every vector's length, and `to`
+    /// `[outputs, channels, 9]`.
+    unsafe fn turn_channel_back(
+        g: &Geometry, sums: &[f32], count: usize, padded: usize, c: usize, to: SharedMut,
+    ) = turn_back
+}
+
+#[inline(always)]
+unsafe fn turn_back<S: Simd>(
+    g: &Geometry,
+    sums: &[f32],
+    count: usize,
+    padded: usize,
+    c: usize,
+    to: SharedMut,
+) {
+    // SAFETY (whole body): by the caller.
+    unsafe {
+        let zero = S::splat(0.0);
+        let (place_len, sum_len) = (g.channels * padded, PLACES * g.channels * padded);
+        for first in (0..g.outputs).step_by(S::LANES) {
+            let mut columns = [[zero; 3]; READ];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut total = [zero; READ];
+                for (i, total) in total.iter_mut().enumerate() {
+                    let from = sums.as_ptr().add((i * READ + j) * place_len + c * padded + first);
+                    *total = S::load(from);
+                    for task in 1..count {
+                        *total = S::add(*total, S::load(from.add(task * sum_len)));
+                    }
+                }
+                *column = back::<S>(total);
+            }
+            for u in 0..3 {
+                let mut row = [zero; READ];
+                for (row, column) in row.iter_mut().zip(columns) {
+                    *row = column[u];
+                }
+                for (v, values) in back::<S>(row).into_iter().enumerate() {
+                    let mut lanes = [0.0f32; 16];
+                    S::store(lanes.as_mut_ptr(), values);
+                    for (o, value) in (first..g.outputs.min(first + S::LANES)).zip(lanes) {
+                        *to.at((o * g.channels + c) * 9 + u * 3 + v) = value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G^T`.
+///
+/// # Safety
+/// As the methods of `S`.
+#[inline(always)]
+unsafe fn back<S: Simd>(u: [S::V; READ]) -> [S::V; 3] {
+    // SAFETY: by the caller.
+    unsafe {
+        let (third, sixth) = (S::splat(-2.0 / 3.0), S::splat(1.0 / 6.0));
+        let (near, near_gap) = (S::mul(third, S::add(u[1], u[2])), S::mul(third, S::sub(u[1], u[2])));
+        let (far, far_gap) = (S::mul(sixth, S::add(u[3], u[4])), S::mul(sixth, S::sub(u[3], u[4])));
+        [
+            S::add(S::add(u[0], near), far),
+            S::mul_add(S::splat(A), near_gap, S::mul(S::splat(B), far_gap)),
+            S::mul_add(S::splat(0.5), near, S::mul_add(S::splat(2.0), far, u[5])),
+        ]
+    }
 }
