@@ -1,10 +1,22 @@
 //! Keeping the threads of a pool from falling asleep between small kernels.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Looks for work, this often without any, before the system may run another thread.
 const PATIENCE: u32 = 64;
+
+thread_local! {
+    /// How many [`Awake`] of this thread live.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether the other threads of the pool are kept awake for the calling one.
+pub(crate) fn others_are_awake() -> bool {
+    HELD.get() > 0
+}
 
 /// While it lives, the other threads of the calling thread's rayon pool look for work without a pause.
 ///
@@ -15,13 +27,18 @@ const PATIENCE: u32 = 64;
 /// Without effect outside of a pool, and in a pool of one thread.
 #[derive(Debug)]
 #[must_use = "the threads may fall asleep again as soon as it is dropped"]
-pub struct Awake(Option<Arc<AtomicBool>>);
+pub struct Awake {
+    /// Set when it is dropped. `None` if there is nobody to keep awake.
+    over: Option<Arc<AtomicBool>>,
+    /// It counts for the thread that made it, and so stays there.
+    not_send: PhantomData<*const ()>,
+}
 
 impl Awake {
     /// Wakes the other threads.
     pub fn new() -> Self {
         let Some(own) = rayon::current_thread_index().filter(|_| rayon::current_num_threads() > 1) else {
-            return Self(None);
+            return Self { over: None, not_send: PhantomData };
         };
         let over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&over);
@@ -31,7 +48,8 @@ impl Awake {
                 look_for_work(&told);
             }
         });
-        Self(Some(over))
+        HELD.set(HELD.get() + 1);
+        Self { over: Some(over), not_send: PhantomData }
     }
 }
 
@@ -43,7 +61,8 @@ impl Default for Awake {
 
 impl Drop for Awake {
     fn drop(&mut self) {
-        if let Some(over) = &self.0 {
+        if let Some(over) = &self.over {
+            HELD.set(HELD.get() - 1);
             over.store(true, Ordering::Release);
         }
     }

@@ -3,15 +3,18 @@
 use rayon::prelude::*;
 
 /// Work below this many operations is not worth waking another thread for.
-const WORTHWHILE: usize = 400_000;
+const WAKING: usize = 400_000;
+/// Work below this many operations is not worth sharing with threads that are awake.
+const SHARING: usize = 20_000;
 
 /// Calls `work` for `0..count`, each call costing about `operations`. What a call computes must
 /// not depend on the others, so that results are the same for every number of threads.
 pub(crate) fn for_each(count: usize, operations: usize, work: impl Fn(usize) + Sync + Send) {
-    if count <= 1 || count.saturating_mul(operations) <= WORTHWHILE || rayon::current_num_threads() == 1 {
+    let worthwhile = if crate::awake::others_are_awake() { SHARING } else { WAKING };
+    if count <= 1 || count.saturating_mul(operations) <= worthwhile || rayon::current_num_threads() == 1 {
         (0..count).for_each(work);
     } else {
-        let together = (WORTHWHILE / 2 / operations.max(1)).clamp(1, count);
+        let together = (worthwhile / 2 / operations.max(1)).clamp(1, count);
         (0..count).into_par_iter().with_min_len(together).for_each(work);
     }
 }

@@ -248,6 +248,7 @@ fn run_batch<M: Denoiser>(
     report: &mut dyn FnMut(usize) -> Result<(), DiffusionError>,
     observe: &mut dyn FnMut(usize, &Tensor<4>) -> Result<(), DiffusionError>,
 ) -> Result<Tensor<4>, DiffusionError> {
+    let _awake = kernels::Awake::new();
     let device = module_device(model)?.without_autodiff();
     let [channels, height, width] = model.sample_shape();
     let shape = [batch.len(), channels, height, width];
