@@ -44,7 +44,7 @@ pub use allocator::keep_freed_memory;
 pub use attention::{attention, pixel_attention};
 pub use awake::Awake;
 pub use concat::concat_channels;
-pub use conv::conv2d;
+pub use conv::{conv2d, conv2d_added};
 pub use cpu::{INSTRUCTION_SET_VARIABLE, InstructionSet};
 pub use linear::linear;
 pub use norm::{group_norm, group_norm_shifted};

@@ -112,6 +112,28 @@ fn check_conv(c: Conv) {
         bias
     );
     compare(&format!("{c:?}"), ours, expected);
+    let side = |side: usize| (side + 2 * c.padding - c.kernel) / c.stride + 1;
+    let added = ([c.batch, c.outputs, side(c.height), side(c.width)], 4);
+    type WithAdded = (Tensor<4>, Tensor<4>, Tensor<1>, Tensor<4>);
+    let expected = pass!(
+        |(x, w, b, a): &WithAdded| {
+            module::conv2d(x.clone(), w.clone(), Some(b.clone()), options()) + a.clone()
+        },
+        x,
+        weight,
+        bias,
+        added
+    );
+    let ours = pass!(
+        |(x, w, b, a): &WithAdded| {
+            kernels::conv2d_added(x.clone(), w.clone(), b.clone(), c.stride, c.padding, a.clone())
+        },
+        x,
+        weight,
+        bias,
+        added
+    );
+    compare(&format!("{c:?} and a sum"), ours, expected);
 }
 
 fn check_norm(shape: [usize; 4], groups: usize, silu: bool) {

@@ -55,4 +55,12 @@ impl Conv2d {
             probe,
         })
     }
+
+    /// [`forward`](Self::forward) of `x` plus `added`, of the result's shape.
+    pub fn forward_added(&self, x: Tensor<4>, added: Tensor<4>) -> Tensor<4> {
+        if recording() {
+            return self.forward(x) + added;
+        }
+        ops::conv2d_added(x, self.weight.val(), self.bias.val(), self.stride, self.padding, added)
+    }
 }

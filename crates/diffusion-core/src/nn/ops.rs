@@ -5,12 +5,29 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::ops::PadMode;
 
-use super::precision::rounded;
+use super::precision::{MixedPrecision, precision, rounded};
 
 /// Cross-correlation of `x` `[batch, in, height, width]` with `weight` `[out, in, k, k]`, plus `bias` `[out]`;
 /// in training, in its [`MixedPrecision`](super::MixedPrecision).
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize) -> Tensor<4> {
     rounded(kernels::conv2d(rounded(x), rounded(weight), Some(rounded(bias)), stride, padding))
+}
+
+/// [`conv2d`] plus `added`, of the result's shape.
+pub fn conv2d_added(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+    added: Tensor<4>,
+) -> Tensor<4> {
+    if precision() == MixedPrecision::No {
+        kernels::conv2d_added(x, weight, bias, stride, padding, added)
+    } else {
+        // The sum is not rounded, as in PyTorch's autocast.
+        conv2d(x, weight, bias, stride, padding) + added
+    }
 }
 
 /// `x W^T + b` for `x` `[rows, in]`, `weight` `[out, in]` and `bias` `[out]`; in training, in its

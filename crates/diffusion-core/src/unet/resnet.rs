@@ -55,16 +55,17 @@ impl ResnetBlock2D {
     /// The block with its shift already made.
     pub(crate) fn forward_shifted(&self, x: Tensor<4>, shift: Option<Tensor<2>>) -> Tensor<4> {
         let x = ops::branching(x);
-        let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        // First, while `x` is in the cache.
+        let beside = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x.clone()),
+            None => x.clone(),
+        };
+        let hidden = self.conv1.forward(self.norm1.forward_silu(x));
         let hidden = match shift {
             Some(shift) => self.norm2.forward_silu_shifted(hidden, shift),
             None => self.norm2.forward_silu(hidden),
         };
-        let hidden = self.conv2.forward(hidden);
-        let y = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + hidden,
-            None => x + hidden,
-        };
+        let y = self.conv2.forward_added(hidden, beside);
         if self.rescale == 1.0 { y } else { y / self.rescale }
     }
 }

@@ -1,7 +1,8 @@
 //! The gradients with respect to input, weight and bias.
 
 use super::geometry::{Geometry, GradientPhase};
-use super::{winograd, winograd_4x4, winograd_4x4_weight, winograd_weight};
+use super::winograd_4x4::Kernels;
+use super::{few_outputs, winograd, winograd_4x4, winograd_4x4_weight, winograd_weight};
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, lanes, multiply};
 use crate::parallel;
@@ -23,6 +24,9 @@ pub(crate) fn input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> 
     if !(large_blocks || winograd::pays(&turned)) || g.padding >= g.kernel_height || g.stride != 1 {
         return direct_input_gradient(g, gradient, weight);
     }
+    if large_blocks {
+        return winograd_4x4::forward(&turned, gradient, Kernels { weight, turned: true }, None, None);
+    }
     let mut kernels = Vec::with_capacity(weight.len());
     for channel in 0..g.channels {
         for output in 0..g.outputs {
@@ -30,11 +34,7 @@ pub(crate) fn input_gradient(g: &Geometry, gradient: &[f32], weight: &[f32]) -> 
             kernels.extend(kernel.iter().rev());
         }
     }
-    if large_blocks {
-        winograd_4x4::forward(&turned, gradient, &kernels, None)
-    } else {
-        winograd::forward(&turned, gradient, &kernels, None)
-    }
+    winograd::forward(&turned, gradient, &kernels, None)
 }
 
 /// The same tap by tap, for every stride: each phase is such a convolution.
@@ -174,6 +174,8 @@ pub(crate) fn weight_gradient(g: &Geometry, gradient: &[f32], input: &[f32]) -> 
         winograd_4x4_weight::weight_gradient(g, gradient, input)
     } else if winograd_weight::pays(g) {
         winograd_weight::weight_gradient(g, gradient, input)
+    } else if few_outputs::pays(g) {
+        few_outputs::weight_gradient(g, gradient, input)
     } else {
         direct_weight_gradient(g, gradient, input)
     }

@@ -1,22 +1,49 @@
 //! The forward pass.
 
 use super::geometry::Geometry;
+use super::winograd_4x4::Kernels;
 use super::{winograd, winograd_4x4};
 use crate::cpu::InstructionSet;
 use crate::gemm::{LeftRows, Product, RightRows, Start, multiply};
 use crate::parallel;
-use crate::storage::{Output, Scratch, with_scratch};
+use crate::storage::{Output, Scratch, SharedMut, with_scratch};
 
 /// `result[n][o] = bias[o] + sum over channels and taps of weight * input`, with `input`
-/// `[batch, channels, height, width]` and `weight` `[outputs, channels, kernel, kernel]`.
-pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+/// `[batch, channels, height, width]` and `weight` `[outputs, channels, kernel, kernel]`; plus `added`, of the result's
+/// shape.
+pub(crate) fn forward(
+    g: &Geometry,
+    input: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    added: Option<&[f32]>,
+) -> Vec<f32> {
     if winograd_4x4::pays(g) {
-        winograd_4x4::forward(g, input, weight, bias)
-    } else if winograd::pays(g) {
+        return winograd_4x4::forward(g, input, Kernels { weight, turned: false }, bias, added);
+    }
+    let mut output = if winograd::pays(g) {
         winograd::forward(g, input, weight, bias)
     } else {
         direct(g, input, weight, bias)
+    };
+    if let Some(added) = added {
+        add(g, &mut output, added);
     }
+    output
+}
+
+/// Adds `added` to `output`, image by image.
+fn add(g: &Geometry, output: &mut [f32], added: &[f32]) {
+    assert_eq!(output.len(), added.len());
+    let size = g.outputs * g.out_pixels();
+    let place = SharedMut(output.as_mut_ptr());
+    parallel::for_each(g.batch, size, |n| {
+        // SAFETY: each image is changed by its own call.
+        let to = unsafe { place.slice(n * size, size) };
+        for (to, value) in to.iter_mut().zip(&added[n * size..][..size]) {
+            *to += value;
+        }
+    });
 }
 
 /// The same, tap by tap.

@@ -1,6 +1,7 @@
 //! Two-dimensional convolution.
 
 mod backward;
+mod few_outputs;
 mod forward;
 mod geometry;
 mod pack;
@@ -61,6 +62,34 @@ pub fn conv2d(
     }
 }
 
+/// [`conv2d`] plus `added`, of the result's shape: what a residual block ends with, without a pass of its own.
+///
+/// # Panics
+/// As [`conv2d`], and if `added` is of another shape.
+pub fn conv2d_added(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+    added: Tensor<4>,
+) -> Tensor<4> {
+    let geometry = geometry(&x, &weight, Some(&bias), stride, padding)
+        .filter(|g| added.dims() == [g.batch, g.outputs, g.out_height(), g.out_width()]);
+    let Some(geometry) = geometry else {
+        return plain(x, weight, Some(bias), stride, padding) + added;
+    };
+    let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), added.into_dispatch()];
+    match apply(Conv2d { geometry }, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x, weight, bias, added]) => {
+            let bias = Some(Tensor::from_dispatch(bias));
+            plain(Tensor::from_dispatch(x), Tensor::from_dispatch(weight), bias, stride, padding)
+                + Tensor::from_dispatch(added)
+        }
+    }
+}
+
 /// The same by burn's own operation.
 fn plain(
     x: Tensor<4>,
@@ -98,6 +127,7 @@ fn geometry(
     (largest.checked_mul(kernel_width * stride)? < u32::MAX as usize / 2).then_some(g)
 }
 
+/// On input, weight, bias if there are three, and what is added if there are four.
 #[derive(Clone, Debug)]
 struct Conv2d {
     geometry: Geometry,
@@ -109,8 +139,8 @@ impl<const N: usize> Operation<N> for Conv2d {
 
     fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved) {
         let g = &self.geometry;
-        let bias = inputs.get(2).map(values);
-        let output = forward::forward(g, values(&inputs[0]), values(&inputs[1]), bias);
+        let [bias, added] = [2, 3].map(|i| inputs.get(i).map(values));
+        let output = forward::forward(g, values(&inputs[0]), values(&inputs[1]), bias, added);
         let output = tensor(output, [g.batch, g.outputs, g.out_height(), g.out_width()]);
         (output, (inputs[0].clone(), inputs[1].clone()))
     }
@@ -122,12 +152,18 @@ impl<const N: usize> Operation<N> for Conv2d {
         needed: [bool; N],
     ) -> [Option<FlexTensor>; N] {
         let g = &self.geometry;
-        let gradient = values(&gradient);
         std::array::from_fn(|i| {
             needed[i].then(|| match i {
-                0 => tensor(backward::input_gradient(g, gradient, values(&weight)), dims::<4>(&input)),
-                1 => tensor(backward::weight_gradient(g, gradient, values(&input)), dims::<4>(&weight)),
-                _ => tensor(backward::bias_gradient(g, gradient), [g.outputs]),
+                0 => {
+                    let dx = backward::input_gradient(g, values(&gradient), values(&weight));
+                    tensor(dx, dims::<4>(&input))
+                }
+                1 => {
+                    let dw = backward::weight_gradient(g, values(&gradient), values(&input));
+                    tensor(dw, dims::<4>(&weight))
+                }
+                2 => tensor(backward::bias_gradient(g, values(&gradient)), [g.outputs]),
+                _ => gradient.clone(),
             })
         })
     }

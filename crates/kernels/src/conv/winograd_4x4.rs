@@ -90,15 +90,31 @@ impl Plan {
     }
 }
 
-/// The forward pass; `weight` is `[outputs, channels, 3, 3]`.
-pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+/// 3x3 kernels as they lie in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels<'a> {
+    /// `[outputs, channels, 3, 3]`, or `[channels, outputs, 3, 3]` if they are turned.
+    pub(crate) weight: &'a [f32],
+    /// Whether they are turned round, as for the gradient of the input of a convolution with this weight.
+    pub(crate) turned: bool,
+}
+
+/// The forward pass; `added` is of the result's shape.
+pub(crate) fn forward(
+    g: &Geometry,
+    input: &[f32],
+    kernels: Kernels,
+    bias: Option<&[f32]>,
+    added: Option<&[f32]>,
+) -> Vec<f32> {
     let set = InstructionSet::current();
     assert_eq!(input.len(), g.batch * g.channels * g.height * g.width);
-    assert_eq!(weight.len(), g.outputs * g.channels * 9);
+    assert_eq!(kernels.weight.len(), g.outputs * g.channels * 9);
     assert!(bias.is_none_or(|bias| bias.len() == g.outputs));
+    assert!(added.is_none_or(|added| added.len() == g.batch * g.outputs * g.height * g.width));
     assert!(pays(g));
     let plan = Plan::of(set, g);
-    let weights = transform_weights(g, weight);
+    let weights = transform_weights(g, kernels);
     let mut output = Output::new(g.batch * g.outputs * g.height * g.width);
     let place = output.pointer();
     let blocks = plan.blocks();
@@ -135,7 +151,18 @@ pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<
                     }
                     // SAFETY: each task writes its own blocks.
                     unsafe {
-                        finish_blocks(set, g, &plan, products, left_stride, first, outputs, bias, place)
+                        finish_blocks(
+                            set,
+                            g,
+                            &plan,
+                            products,
+                            left_stride,
+                            first,
+                            outputs,
+                            bias,
+                            added,
+                            place,
+                        )
                     };
                 }
             });
@@ -146,68 +173,57 @@ pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32], bias: Option<
 }
 
 /// `[36, outputs, channels]`: `G g G^T` for each kernel.
-fn transform_weights(g: &Geometry, weight: &[f32]) -> Vec<f32> {
+fn transform_weights(g: &Geometry, kernels: Kernels) -> Vec<f32> {
     let set = InstructionSet::current();
     let mut output = Output::new(PLACES * g.outputs * g.channels);
     let place = output.pointer();
     parallel::for_each(g.outputs, g.channels * 40, |o| {
-        let kernels = &weight[o * g.channels * 9..][..g.channels * 9];
         // SAFETY: each output's run of channels is written by its own call.
-        unsafe { transform_kernels(set, kernels, g.outputs * g.channels, place.at(o * g.channels)) };
+        unsafe { transform_kernels(set, g, kernels, o, place.at(o * g.channels)) };
     });
     // SAFETY: all places of all kernels were written.
     unsafe { output.finish() }
 }
 
 for_every_set! {
-    /// Writes `G g G^T` of 3x3 kernels to `to[place][kernel]`, places `place_stride` apart.
+    /// Writes `G g G^T` of the kernels of output `o` to `to[place][0][channel]`.
     ///
     /// # Safety
-    /// There is room for as many numbers as kernels at each of the 36 places.
-    unsafe fn transform_kernels(kernels: &[f32], place_stride: usize, to: *mut f32) = transform_each
+    /// `to` is the output's place in `[36, outputs, channels]`.
+    unsafe fn transform_kernels(g: &Geometry, kernels: Kernels, o: usize, to: *mut f32) = transform_each
 }
 
 #[inline(always)]
-unsafe fn transform_each<S: Simd>(kernels: &[f32], place_stride: usize, to: *mut f32) {
-    // SAFETY (whole body): by the caller.
+unsafe fn transform_each<S: Simd>(g: &Geometry, kernels: Kernels, o: usize, to: *mut f32) {
+    // SAFETY (whole body): by the caller; no vector is longer than the lanes.
     unsafe {
         let zero = S::splat(0.0);
-        each_vector!(S, kernels.len() / 9, |first, count| {
-            let taps = gather::<S>(&kernels[first * 9..(first + count) * 9]);
+        let place_stride = g.outputs * g.channels;
+        each_vector!(S, g.channels, |first, count| {
+            let mut lanes = [[0.0f32; 16]; 9];
+            for lane in 0..count {
+                let c = first + lane;
+                let number = if kernels.turned { c * g.outputs + o } else { o * g.channels + c };
+                let kernel = &kernels.weight[number * 9..][..9];
+                for (tap, lanes) in lanes.iter_mut().enumerate() {
+                    lanes[lane] = kernel[if kernels.turned { 8 - tap } else { tap }];
+                }
+            }
+            let mut taps = [zero; 9];
+            for (tap, lanes) in taps.iter_mut().zip(&lanes) {
+                *tap = S::load(lanes.as_ptr());
+            }
             let mut columns = [[zero; READ]; 3];
             for (x, column) in columns.iter_mut().enumerate() {
                 *column = sample::<S>(taps[x], taps[x + 3], taps[x + 6]);
             }
             for i in 0..READ {
-                for (j, value) in
-                    sample::<S>(columns[0][i], columns[1][i], columns[2][i]).into_iter().enumerate()
-                {
+                let row = sample::<S>(columns[0][i], columns[1][i], columns[2][i]);
+                for (j, value) in row.into_iter().enumerate() {
                     store::<S>(to.add((i * READ + j) * place_stride + first), value, count);
                 }
             }
         });
-    }
-}
-
-/// One vector a tap of up to a vector of 3x3 kernels; the other lanes are zero.
-///
-/// # Safety
-/// As the methods of `S`.
-#[inline(always)]
-pub(super) unsafe fn gather<S: Simd>(kernels: &[f32]) -> [S::V; 9] {
-    // SAFETY: by the caller; the lanes hold the longest vector.
-    unsafe {
-        let mut lanes = [[0.0f32; 16]; 9];
-        for (lane, kernel) in kernels.chunks_exact(9).enumerate() {
-            for (tap, value) in lanes.iter_mut().zip(kernel) {
-                tap[lane] = *value;
-            }
-        }
-        let mut taps = [S::splat(0.0); 9];
-        for (tap, lanes) in taps.iter_mut().zip(&lanes) {
-            *tap = S::load(lanes.as_ptr());
-        }
-        taps
     }
 }
 
@@ -441,7 +457,7 @@ for_every_set! {
     /// which nobody else writes these blocks.
     unsafe fn finish_blocks(
         g: &Geometry, plan: &Plan, products: &[f32], place_stride: usize, first_row: usize,
-        outputs: std::ops::Range<usize>, bias: Option<&[f32]>, to: SharedMut,
+        outputs: std::ops::Range<usize>, bias: Option<&[f32]>, added: Option<&[f32]>, to: SharedMut,
     ) = finish_all
 }
 
@@ -455,22 +471,25 @@ unsafe fn finish_all<S: Simd>(
     first_row: usize,
     outputs: std::ops::Range<usize>,
     bias: Option<&[f32]>,
+    added: Option<&[f32]>,
     to: SharedMut,
 ) {
     // SAFETY (whole body): rows of the image are written, and reads are the caller's.
     unsafe {
         let rows = Rows::of(g, plan, first_row, g.outputs);
         for (held, o) in outputs.enumerate() {
-            let plane = SharedMut(to.0.wrapping_add(o * g.height * g.width));
+            let start = o * g.height * g.width;
+            let plane = SharedMut(to.0.wrapping_add(start));
+            let added = added.map(|added| added.as_ptr().wrapping_add(start));
             let bias = S::splat(bias.map_or(0.0, |bias| bias[o]));
             for v in 0..plan.vectors {
                 let from = products.as_ptr().add(held * plan.blocks() + v * S::LANES);
                 let rows = &rows.0[v * plan.rows_in_vector..][..plan.rows_in_vector];
                 match g.width / S::LANES {
-                    0 => finish_vector::<S, 0>(g, from, place_stride, rows, bias, plane),
-                    1 => finish_vector::<S, 1>(g, from, place_stride, rows, bias, plane),
-                    2 => finish_vector::<S, 2>(g, from, place_stride, rows, bias, plane),
-                    _ => finish_vector::<S, 4>(g, from, place_stride, rows, bias, plane),
+                    0 => finish_vector::<S, 0>(g, from, place_stride, rows, bias, added, plane),
+                    1 => finish_vector::<S, 1>(g, from, place_stride, rows, bias, added, plane),
+                    2 => finish_vector::<S, 2>(g, from, place_stride, rows, bias, added, plane),
+                    _ => finish_vector::<S, 4>(g, from, place_stride, rows, bias, added, plane),
                 }
             }
         }
@@ -480,7 +499,7 @@ unsafe fn finish_all<S: Simd>(
 /// The results of the blocks of one vector in one output; `VECTORS` as in `transform_vector`.
 ///
 /// # Safety
-/// As `finish_blocks`; `plane` is the output in the first image.
+/// As `finish_blocks`; `plane` is the output in the first image, and `added` what is added to it.
 #[inline(always)]
 unsafe fn finish_vector<S: Simd, const VECTORS: usize>(
     g: &Geometry,
@@ -488,6 +507,7 @@ unsafe fn finish_vector<S: Simd, const VECTORS: usize>(
     place_stride: usize,
     rows: &[Row],
     bias: S::V,
+    added: Option<*const f32>,
     plane: SharedMut,
 ) {
     // SAFETY (whole body): by the caller.
@@ -512,17 +532,29 @@ unsafe fn finish_vector<S: Simd, const VECTORS: usize>(
                 if VECTORS > 0 {
                     let row = rows.get_unchecked(k / VECTORS.max(1));
                     if row.y < g.height {
-                        let to = plane.0.add(row.start + q * g.width);
-                        S::store(to.add(k % VECTORS.max(1) * S::LANES), piece);
+                        let at = row.start + q * g.width + k % VECTORS.max(1) * S::LANES;
+                        let piece = match added {
+                            Some(added) => S::add(piece, S::load(added.add(at))),
+                            None => piece,
+                        };
+                        S::store(plane.0.add(at), piece);
                     }
                 } else {
                     let count = S::LANES / g.width;
-                    let mut joined = [0.0f32; 16];
-                    S::store(joined.as_mut_ptr(), piece);
                     for (place, row) in rows.get_unchecked(k * count..(k + 1) * count).iter().enumerate() {
                         if row.y < g.height {
-                            let to = plane.0.add(row.start + q * g.width);
-                            let from = joined.as_ptr().add(place * g.width);
+                            let first = place * g.width;
+                            let at = row.start + q * g.width;
+                            let piece = match added {
+                                Some(added) => {
+                                    let added = added.add(at).wrapping_sub(first);
+                                    S::add(piece, S::load_range(added, first, first + g.width))
+                                }
+                                None => piece,
+                            };
+                            let mut joined = [0.0f32; 16];
+                            S::store(joined.as_mut_ptr(), piece);
+                            let (to, from) = (plane.0.add(at), joined.as_ptr().add(first));
                             // Four or eight numbers.
                             to.cast::<[f32; 4]>().write_unaligned(from.cast::<[f32; 4]>().read_unaligned());
                             if g.width == 8 {
