@@ -104,6 +104,7 @@ impl HeldOutLoss {
     /// # Errors
     /// A prediction of another shape than the noisy images, or with a NaN or an infinity, and a failure of the device.
     pub fn evaluate(&self, prediction: NoisePrediction) -> Result<HeldOutLosses, BehaviorError> {
+        let _awake = kernels::Awake::new();
         let noises = self.config.noises;
         let mut sums = vec![(0.0, 0usize); self.images.contributors];
         for start in (0..self.draws()).step_by(self.config.batch_size) {
