@@ -107,7 +107,7 @@ pub fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
 
 /// `x` for several branches: their gradients are added up first, and then to those of what else `x` goes into. So a
 /// block's gradients are added in one order whether it is one step of the graph or many.
-pub(crate) fn branching(x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn branching<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     // A step of the graph that copies nothing.
     if x.is_autodiff() { x.clone().reshape(x.dims()) } else { x }
 }

@@ -97,7 +97,7 @@ impl DownBlock {
     pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
-        activated_time: &Tensor<2>,
+        activated_time: &mut Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
         adapter: Option<&A>,
     ) -> Tensor<4> {
@@ -139,7 +139,7 @@ impl UpBlock {
     pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
-        activated_time: &Tensor<2>,
+        activated_time: &mut Tensor<2>,
         skips: &mut Vec<Tensor<4>>,
         adapter: Option<&A>,
     ) -> Tensor<4> {
@@ -181,7 +181,7 @@ impl UNetMidBlock2D {
     pub fn forward<A: ProjectionAdapter>(
         &self,
         mut x: Tensor<4>,
-        activated_time: &Tensor<2>,
+        activated_time: &mut Tensor<2>,
         adapter: Option<&A>,
     ) -> Tensor<4> {
         for (i, resnet) in self.resnets.iter().enumerate() {

@@ -138,7 +138,7 @@ impl UNet2DModel {
         adapter: Option<&A>,
     ) -> Tensor<4> {
         let time = self.time_embedding.forward(timesteps);
-        let time = ops::silu(match condition {
+        let mut time = ops::silu(match condition {
             Some(condition) => time + condition,
             None => time,
         });
@@ -146,11 +146,11 @@ impl UNet2DModel {
         let mut x = self.conv_in.forward(x);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(x, &time, &mut skips, adapter);
+            x = block.forward(x, &mut time, &mut skips, adapter);
         }
-        x = self.mid_block.forward(x, &time, adapter);
+        x = self.mid_block.forward(x, &mut time, adapter);
         for block in &self.up_blocks {
-            x = block.forward(x, &time, &mut skips, adapter);
+            x = block.forward(x, &mut time, &mut skips, adapter);
         }
         self.conv_out.forward(self.conv_norm_out.forward_silu(x))
     }

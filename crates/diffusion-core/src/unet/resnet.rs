@@ -43,13 +43,18 @@ impl ResnetBlock2D {
     }
 
     /// `x` is `[batch, in, height, width]`, `activated_time` the time embedding after SiLU, `[batch, time]`.
-    pub fn forward(&self, x: Tensor<4>, activated_time: Tensor<2>) -> Tensor<4> {
-        self.forward_shifted(x, self.shift(&activated_time))
+    pub fn forward(&self, x: Tensor<4>, mut activated_time: Tensor<2>) -> Tensor<4> {
+        let shift = self.shift(&mut activated_time);
+        self.forward_shifted(x, shift)
     }
 
-    /// The shift that the time makes between the convolutions, `[batch, width]`, if the block knows a time.
-    pub(crate) fn shift(&self, activated_time: &Tensor<2>) -> Option<Tensor<2>> {
-        self.time_emb_proj.as_ref().map(|linear| linear.forward(activated_time.clone()))
+    /// The shift that the time makes between the convolutions, `[batch, width]`, if the block knows a time. What is left of the
+    /// time is for the next block: so the blocks' gradients are added up from the last block to the first, in whatever order
+    /// the steps of the graph run.
+    pub(crate) fn shift(&self, activated_time: &mut Tensor<2>) -> Option<Tensor<2>> {
+        let linear = self.time_emb_proj.as_ref()?;
+        *activated_time = ops::branching(activated_time.clone());
+        Some(linear.forward(activated_time.clone()))
     }
 
     /// The block with its shift already made.
