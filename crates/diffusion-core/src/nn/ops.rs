@@ -25,7 +25,7 @@ pub fn conv2d_added(
     if precision() == MixedPrecision::No {
         kernels::conv2d_added(x, weight, bias, stride, padding, added)
     } else {
-        // The sum is not rounded, as in PyTorch's autocast.
+        // The convolution is rounded, the sum is not.
         conv2d(x, weight, bias, stride, padding) + added
     }
 }
