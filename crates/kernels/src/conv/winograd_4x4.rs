@@ -213,12 +213,15 @@ unsafe fn transform_each<S: Simd>(g: &Geometry, kernels: Kernels, o: usize, to: 
             for (tap, lanes) in taps.iter_mut().zip(&lanes) {
                 *tap = S::load(lanes.as_ptr());
             }
-            let mut columns = [[zero; READ]; 3];
-            for (x, column) in columns.iter_mut().enumerate() {
-                *column = sample::<S>(taps[x], taps[x + 3], taps[x + 6]);
+            let mut rows = [[zero; 3]; READ];
+            for x in 0..3 {
+                let column = sample::<S>(taps[x], taps[x + 3], taps[x + 6]);
+                for (row, value) in rows.iter_mut().zip(column) {
+                    row[x] = value;
+                }
             }
-            for i in 0..READ {
-                let row = sample::<S>(columns[0][i], columns[1][i], columns[2][i]);
+            for (i, [x, y, z]) in rows.into_iter().enumerate() {
+                let row = sample::<S>(x, y, z);
                 for (j, value) in row.into_iter().enumerate() {
                     store::<S>(to.add((i * READ + j) * place_stride + first), value, count);
                 }
