@@ -93,6 +93,27 @@ fn values_out_of_range_are_named_with_what_is_allowed() {
         ("resolution = 8", "resolution = 3", vec!["data.resolution", "is 3", "4 to 1024"]),
         ("[8, 8]", "[8, 9]", vec!["[model]", "9", "4"]),
         ("name = \"tiny\"", "name = \"../up\"", vec!["`name`", "../up", "letters"]),
+        // What is listed before anything runs would otherwise end where memory does.
+        ("batch_size = 8", "batch_size = 8000000000", vec!["batch_size", "8000000000", "at most 1000000"]),
+        ("count = 6", "count = 6000000000", vec!["coalitions.count", "6000000000", "1 to 1,000,000"]),
+        ("count = 8", "count = 8000000000", vec!["sample.count", "8000000000", "2 to 1,000,000"]),
+        ("bootstrap = 100", "bootstrap = 10000000000", vec!["coalitions.bootstrap", "100 to 1,000,000"]),
+        ("test_seeds = 2", "test_seeds = 2000000000", vec!["evaluation.test_seeds", "1 to 1,000"]),
+        (
+            "test_coalitions = 3",
+            "test_coalitions = 3000000",
+            vec!["evaluation.test_coalitions", "3 to 10,000"],
+        ),
+        (
+            "retrain_coalitions = 1",
+            "retrain_coalitions = 1000000000",
+            vec!["evaluation.retrain_coalitions", "0 to 1,000,000"],
+        ),
+        (
+            "norm_num_groups = 4",
+            "norm_num_groups = 4\nlayers_per_block = 4000000000",
+            vec!["layers_per_block", "4000000000", "1 to 1000"],
+        ),
     ];
     for (old, new, parts) in cases {
         refused(&TinyStudy::edited(&[(old, new)]), 2, &parts);
@@ -140,6 +161,9 @@ fn unknown_flag_values_and_absent_devices_are_refused() {
         (&["--truth", "guess"], &["guess", "shipped, recompute"]),
         (&["--workers", "0"], &["--workers is 0", "1 or more"]),
         (&["--threads", "0"], &["--threads is 0", "all cores"]),
+        (&["--threads", "5000"], &["--threads is 5000", "1 to 4096"]),
+        // Numbers that no study file can hold are not left out.
+        (&["--coalitions", "18446744073709551615"], &["`coalitions.count`", "too large"]),
         (&["--speed", "11"], &["--speed", "Usage"]),
     ];
     if !cfg!(feature = "cuda") {
@@ -153,6 +177,9 @@ fn unknown_flag_values_and_absent_devices_are_refused() {
         .refused(2, &["`forget`", "retrain, prune_fine_tune, gd"]);
     run(UNLEARN, [&file, "--out", &out, "--coalition", "all"]).refused(2, &["all", "n:hex"]);
     run(PRUNE, ["model", "--out", &out, "--pruner", "luck"]).refused(2, &["luck", "magnitude"]);
+    run(LDS, ["--train", &out, "--bootstrap", "1000001"])
+        .refused(2, &["--bootstrap is 1000001", "1,000,000"]);
+    run(LDS, ["--train", &out, "--beta-shapley-alpha", "nan"]).refused(2, &["--beta-shapley-alpha", "NaN"]);
     run(LDS, ["--train", &out, "--confidence", "1"]).refused(2, &["--confidence is 1", "below 1"]);
     run(LDS, ["--train", &out])
         .refused(2, &[&out, "neither a JSONL file of records nor the folder of a study"]);
@@ -228,6 +255,22 @@ fn broken_and_unusable_images_are_named() {
     let folder = pictures();
     fs::copy(cmyk, folder.path().join("bob/print.jpg")).unwrap();
     refused(&TinyStudy::of_images(folder.path()), 1, &["print.jpg", "CMYK", "convert it to RGB"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_in_the_place_of_images_are_named() {
+    let folder = pictures();
+    let pipe = folder.path().join("ann/pipe.png");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    refused(
+        &TinyStudy::of_images(folder.path()),
+        1,
+        &["pipe.png", "a pipe, a socket or a device", "remove it"],
+    );
+    fs::remove_file(&pipe).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("bob/endless.png")).unwrap();
+    refused(&TinyStudy::of_images(folder.path()), 1, &["endless.png", "a pipe, a socket or a device"]);
 }
 
 #[test]

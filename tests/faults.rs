@@ -99,6 +99,44 @@ fn a_disk_that_is_full_at_any_write_loses_nothing() {
 }
 
 #[test]
+fn a_disk_that_is_full_at_any_write_of_a_training_costs_nothing_that_it_keeps() {
+    let study = TinyStudy::new();
+    let log = study.path("full.log");
+    let train = |out: &str| {
+        let mut command = Command::new(TRAIN);
+        command.arg(study.file()).arg("--out").arg(study.path(out).join("model"));
+        command.args([
+            "--keep-all-ckpts",
+            "--sample-every",
+            "3",
+            "--log-freq",
+            "1",
+            "--threads",
+            "1",
+            "--quiet",
+        ]);
+        command
+    };
+    Outcome::of(&mut train("clean")).succeeded();
+    let out = study.path("out");
+    fs::create_dir(&out).unwrap();
+    let mut starts = 0;
+    while Outcome::of(under_faults(train("out"), &out).env("FAULTS_FULL", &log)).code != Some(0) {
+        starts += 1;
+        assert!(starts < 1000, "it gets no further");
+    }
+    assert!(starts > 20, "only {starts} writes failed");
+    assert_no_leftovers(&out);
+    assert_eq!(products(&out), products(&study.path("clean")));
+    // Further columns tell the speed.
+    let metrics = |out: &str| -> Vec<String> {
+        let text = fs::read_to_string(study.path(out).join("model-log/metrics.csv")).unwrap();
+        text.lines().map(|row| row.split(',').take(3).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(metrics("out"), metrics("clean"));
+}
+
+#[test]
 fn without_locks_workers_on_the_same_slices_leave_the_records_of_one() {
     let study = TinyStudy::new();
     study.complete("alone", &[]);

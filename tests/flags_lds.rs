@@ -527,6 +527,8 @@ fn records_and_scores_are_exported_as_tables() {
     assert!(holds(&parquet("records.parquet"), "behavior.colourfulness"));
     run(TRIBUTE, ["export", &out, "-o", &path("records.txt"), "--format", "parquet"]).succeeded();
     parquet("records.txt");
+    run(TRIBUTE, ["export", &out, "-o", &path("x.csv"), "--method", "gd_v"])
+        .refused(2, &["`gd_v`", "there are", "gd, ", "retrain"]);
     run(TRIBUTE, ["export", &out, "-o", &path("x.csv"), "--what", "scores", "--method", "gd"])
         .refused(2, &["--method chooses records"]);
 

@@ -133,8 +133,16 @@ impl Arguments {
         if !(self.confidence > 0.0 && self.confidence < 1.0) {
             return Err(usage(format!("--confidence is {}, must be above 0 and below 1", self.confidence)));
         }
-        if self.resamples() < 2 {
-            return Err(usage(format!("--bootstrap is {}, must be 2 or more", self.resamples())));
+        if !(2..=1_000_000).contains(&self.resamples()) {
+            return Err(usage(format!("--bootstrap is {}, must be 2 to 1,000,000", self.resamples())));
+        }
+        for (option, value) in [
+            ("--beta-shapley-alpha", self.beta_shapley_alpha),
+            ("--beta-shapley-beta", self.beta_shapley_beta),
+        ] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(usage(format!("{option} is {value}, must be a positive number")));
+            }
         }
         if let Some(alpha) = self.datamodel_alpha
             && !(alpha > 0.0 && alpha < 1.0)

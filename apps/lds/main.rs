@@ -64,7 +64,7 @@ fn read(arguments: &Arguments) -> anyhow::Result<Evidence> {
 /// Notes, warnings and the table on stderr.
 fn tell(evidence: &Evidence, judged: &[judge::Judged], arguments: &Arguments) {
     for note in &evidence.notes {
-        eprintln!("note: {note}");
+        terminal::tell(format_args!("note: {note}"));
     }
     // What holds for several behaviours is said once.
     let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
@@ -78,7 +78,7 @@ fn tell(evidence: &Evidence, judged: &[judge::Judged], arguments: &Arguments) {
         }
     }
     for (warning, keys) in warnings {
-        eprintln!("warning: {}: {warning}", keys.join(", "));
+        terminal::tell(format_args!("warning: {}: {warning}", keys.join(", ")));
     }
-    eprintln!("{}", table::table(evidence, judged, arguments));
+    terminal::tell(table::table(evidence, judged, arguments));
 }

@@ -18,7 +18,7 @@ use study::{
     PrunedWeights, fine_tune_pruned, prune_weights, prune_without_images, require_fitting, scan_pruning,
     scan_ratios,
 };
-use terminal::{ComputeArgs, LayerArgs, Session, main_with, parse, print_json};
+use terminal::{ComputeArgs, LayerArgs, Session, main_with, parse, print_json, tell};
 
 /// Remove the least important channels of a model, and fine-tune what is left
 #[derive(Parser)]
@@ -198,7 +198,7 @@ impl Arguments {
             write_atomically(path, table::csv(&rows).as_bytes()).context("the table")?;
         }
         if !self.compute.quiet {
-            eprint!("{}", table::text(&rows));
+            tell(table::text(&rows).trim_end());
         }
         let settings = source.settings();
         print_json(&json!({

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use study::{Context, Overrides, PruneConfig, StudyConfig, StudyError};
-use terminal::{LayerArgs, OptimizationArgs, Session, usage};
+use terminal::{LayerArgs, OptimizationArgs, Session, tell, usage};
 
 use crate::Arguments;
 
@@ -89,7 +89,7 @@ impl Arguments {
         {
             // Also where stderr is no terminal, and so shows no bars.
             if !self.compute.quiet {
-                eprintln!("{option} has no effect without --fine-tune");
+                tell(format_args!("{option} has no effect without --fine-tune"));
             }
         }
         if file.is_none() && self.layers.dataset.is_none() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use study::{Progress, Task, TaskProgress, Unit};
 
+use crate::output::{tell, visible};
 use crate::stop::StopFlag;
 
 /// Shows the tasks of a study as progress bars with rate and time left.
@@ -58,8 +59,8 @@ impl Progress for Bars {
     }
 
     fn note(&self, text: &str) {
-        if !self.quiet && self.bars.println(text).is_err() {
-            eprintln!("{text}");
+        if !self.quiet && self.bars.println(visible(text)).is_err() {
+            tell(text);
         }
     }
 

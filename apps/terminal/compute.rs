@@ -7,6 +7,9 @@ use diffusion_core::device::DeviceChoice;
 
 use crate::exit::usage;
 
+/// More threads than the largest machines have cores.
+const MOST_THREADS: usize = 4096;
+
 /// Where the work runs.
 #[derive(Debug, Clone, Args)]
 pub struct ComputeArgs {
@@ -34,10 +37,14 @@ impl ComputeArgs {
     /// pool at every operation.
     ///
     /// # Errors
-    /// `--threads 0` (exit code 2), and whatever `work` fails with.
+    /// `--threads` of 0 or beyond all machines (exit code 2), and whatever `work` fails with.
     pub fn in_threads(&self, work: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
-        if self.threads == Some(0) {
-            return Err(usage("--threads is 0: give 1 or more, or leave it out for all cores"));
+        if let Some(threads) = self.threads
+            && !(1..=MOST_THREADS).contains(&threads)
+        {
+            return Err(usage(format!(
+                "--threads is {threads}: give 1 to {MOST_THREADS}, or leave it out for all cores"
+            )));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads.unwrap_or(0))

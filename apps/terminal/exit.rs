@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::output::{ReaderGone, tell};
+
 /// A mistake in the command line or a configuration file; ends the program with exit code 2.
 #[derive(Debug)]
 struct UsageError(String);
@@ -23,7 +25,10 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 pub fn main_with(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     kernels::keep_freed_memory();
     let Err(error) = body() else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", causes(&error));
+    if error.is::<ReaderGone>() {
+        return ExitCode::SUCCESS;
+    }
+    tell(format_args!("error: {}", causes(&error)));
     let configuration = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.downcast_ref::<study::StudyError>().is_some_and(study::StudyError::is_configuration)
@@ -44,16 +49,4 @@ fn causes(error: &anyhow::Error) -> String {
         text.push_str(&cause);
     }
     text
-}
-
-/// Prints a result as indented JSON to stdout.
-///
-/// # Errors
-/// If stdout is closed.
-pub fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
 }

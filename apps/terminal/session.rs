@@ -7,6 +7,7 @@ use study::{Context, StudyConfig};
 
 use crate::bars::Bars;
 use crate::compute::ComputeArgs;
+use crate::output::tell;
 use crate::stop::StopFlag;
 
 /// An open device, a listener for Ctrl-C, and progress on stderr.
@@ -48,7 +49,7 @@ impl Session {
         let (device, name) = (self.device.clone(), self.device_name.clone());
         let context = Context::open_with(config, device, name, &self.progress)?;
         for notice in context.dataset.notices() {
-            eprintln!("warning: {notice}");
+            tell(format_args!("warning: {notice}"));
         }
         Ok(context)
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::output::tell;
+
 /// Signals so close together are one: a cluster sends its own to a job's script, which hands it on, and to the program.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -29,9 +31,7 @@ impl StopFlag {
                 None => first = Some(Instant::now()),
             }
             seen.store(true, Ordering::SeqCst);
-            eprintln!(
-                "\nstopping after this step; the same command continues from here (again to stop at once)"
-            );
+            tell("\nstopping after this step; the same command continues from here (again to stop at once)");
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(flag)

@@ -8,7 +8,7 @@ use clap::Args;
 use influence::InfluenceMethod;
 use report::{ComparedMethod, Comparison, Estimate};
 use study::{Overrides, StudyDir, compare_study};
-use terminal::{Session, StudyArgs};
+use terminal::{Session, StudyArgs, print};
 use unlearn::MethodOn;
 
 use crate::run::{DriveArgs, default_out};
@@ -56,10 +56,12 @@ pub fn compare(arguments: &CompareArgs) -> anyhow::Result<()> {
         let (_, comparison) =
             compare_study(&context, &dir, &wanted, arguments.drive.options(), &session.progress)?;
         let behaviors: Vec<String> = context.config.behaviors.iter().map(|behavior| behavior.key()).collect();
-        println!("Linear datamodel scores at equal compute.\n\n{}\n", table(&comparison, &behaviors));
-        println!("comparison: {}", dir.comparison().display());
-        println!("report: {}", dir.report_html().display());
-        Ok(())
+        print(format_args!(
+            "Linear datamodel scores at equal compute.\n\n{}\n",
+            table(&comparison, &behaviors)
+        ))?;
+        print(format_args!("comparison: {}", dir.comparison().display()))?;
+        print(format_args!("report: {}", dir.report_html().display()))
     })
 }
 

@@ -1,12 +1,13 @@
 //! `tribute export`: records and scores for other programs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ledger::{Cell, Ledger, Table, TableFormat};
 use serde_json::Value;
 use study::StudyDir;
-use terminal::usage;
+use terminal::{tell, usage};
 
 /// File formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,12 +62,22 @@ pub fn export(arguments: &ExportArgs) -> anyhow::Result<()> {
         What::Records => (records(&dir, arguments, format)?, "records"),
         What::Scores => (scores(&dir, arguments, format)?, "scores"),
     };
-    eprintln!("{count} {what} written to {}", arguments.output.display());
+    tell(format_args!("{count} {what} written to {}", arguments.output.display()));
     Ok(())
 }
 
 fn records(dir: &StudyDir, arguments: &ExportArgs, format: TableFormat) -> anyhow::Result<usize> {
     let ledger = Ledger::open(dir.ledger())?;
+    if let Some(method) = &arguments.method {
+        let methods = ledger.iter()?.map(|record| Ok(record?.key().method.clone()));
+        let methods = methods.collect::<Result<BTreeSet<_>, ledger::LedgerError>>()?;
+        if !methods.contains(method) {
+            return Err(usage(format!(
+                "no record is of the method `{method}`: there are {}",
+                methods.into_iter().collect::<Vec<_>>().join(", ")
+            )));
+        }
+    }
     let keep = |record: &ledger::Record| arguments.method.as_ref().is_none_or(|m| record.key().method == *m);
     Ok(match format {
         TableFormat::Jsonl => ledger.export_jsonl(&arguments.output, keep)?,

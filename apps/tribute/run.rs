@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use study::{Progress, RunOptions, StudyConfig, StudyDir, Summary, Truth, Workers, run_study};
-use terminal::{ComputeArgs, Session, StudyArgs};
+use terminal::{ComputeArgs, Session, StudyArgs, print};
 
 use crate::coalitions::CoalitionArgs;
 
@@ -87,9 +87,8 @@ fn drive_here(config: StudyConfig, out: &Path, arguments: &DriveArgs) -> anyhow:
     let dir = StudyDir::new(out);
     let summary = run_study(&context, &dir, arguments.options(), &session.progress)?;
     session.progress.note("");
-    println!("{}", describe(&summary));
-    println!("report: {}", dir.report_html().display());
-    Ok(())
+    print(describe(&summary))?;
+    print(format_args!("report: {}", dir.report_html().display()))
 }
 
 /// Who contributed most, and how far to trust it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use study::{StudyDir, StudyStatus, study_status};
-use terminal::print_json;
+use terminal::{print, print_json};
 
 /// Arguments of `tribute status`.
 #[derive(Debug, Args)]
@@ -25,18 +25,17 @@ pub fn status(arguments: &StatusArgs) -> anyhow::Result<()> {
     if arguments.json {
         return print_json(&serde_json::to_value(&status)?);
     }
-    print(&status);
-    Ok(())
+    print(text(&status))
 }
 
-fn print(status: &StudyStatus) {
-    println!("study {}", status.name);
+fn text(status: &StudyStatus) -> String {
+    let mut lines = vec![format!("study {}", status.name)];
     for part in &status.parts {
         let eta = match part.eta_seconds {
             Some(seconds) if part.done < part.total => format!(", about {} left", minutes(seconds)),
             _ => String::new(),
         };
-        println!(
+        lines.push(format!(
             "  {:28} {:4} of {:4} done, {} running, {} failed, {} to do{eta}",
             part.name,
             part.done,
@@ -44,11 +43,12 @@ fn print(status: &StudyStatus) {
             part.running,
             part.failures.len(),
             part.left
-        );
+        ));
         for failure in &part.failures {
-            println!("    failed {} times: {}: {}", failure.attempts, failure.id, failure.message);
+            lines.push(format!("    failed {} times: {}: {}", failure.attempts, failure.id, failure.message));
         }
     }
+    lines.join("\n")
 }
 
 fn minutes(seconds: f64) -> String {

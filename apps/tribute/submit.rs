@@ -10,7 +10,7 @@ use serde_json::json;
 use study::{
     Context, Overrides, Stage, StudyDir, StudyError, WorkList, is_planned, list_of, write_work_list,
 };
-use terminal::{ComputeArgs, Session, StudyArgs, print_json, usage};
+use terminal::{ComputeArgs, Session, StudyArgs, print, print_json, usage};
 
 use crate::run::default_out;
 
@@ -125,7 +125,10 @@ pub fn submit(arguments: &SubmitArgs) -> anyhow::Result<()> {
             // The controller may be busy or restarting; jobs go on without us.
             Err(error @ ClusterError::Refused { .. }) if arguments.follow && failures < PATIENCE => {
                 failures += 1;
-                eprintln!("{error}\n  looking again in {} s ({failures} of {PATIENCE})", poll.as_secs());
+                terminal::tell(format_args!(
+                    "{error}\n  looking again in {} s ({failures} of {PATIENCE})",
+                    poll.as_secs()
+                ));
             }
             Err(error) => return Err(StudyError::from(error).into()),
         }
@@ -159,12 +162,13 @@ fn sleep(time: Duration, session: &Session) -> bool {
 
 /// What the dry run prints: scripts and commands, as they would be.
 fn show(chain: &Chain) -> anyhow::Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
     for (link, submission) in chain.submissions() {
-        writeln!(out, "# ---- {}", submission.script.display())?;
-        write!(out, "{}", chain.script(link).map_err(StudyError::from)?)?;
-        writeln!(out, "# ---- submitted by\n#   {}\n", submission.in_shell())?;
+        print(format_args!(
+            "# ---- {}\n{}# ---- submitted by\n#   {}\n",
+            submission.script.display(),
+            chain.script(link).map_err(StudyError::from)?,
+            submission.in_shell()
+        ))?;
     }
     Ok(())
 }
@@ -207,11 +211,11 @@ impl View {
             return;
         }
         for event in &seen.events {
-            eprintln!("{event}");
+            terminal::tell(event);
         }
         let line = seen.links.iter().map(count).collect::<Vec<_>>().join("; ");
         if line != self.last {
-            eprintln!("{line}");
+            terminal::tell(&line);
             self.last = line;
         }
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use data::{Dataset, MAX_DISTANCE, NearDuplicate, NearDuplicates, Notice};
 use serde::Serialize;
 use study::StudyError;
-use terminal::{print_json, usage};
+use terminal::{print, print_json, usage};
 
 use super::{SourceArgs, page, warn};
 
@@ -122,10 +122,10 @@ pub fn inspect(arguments: &InspectArgs) -> anyhow::Result<()> {
         return print_json(&serde_json::to_value(&inspection)?);
     }
     warn(&dataset);
-    print!("{}", inspection.text());
+    print(inspection.text().trim_end())?;
     if let Some(out) = &arguments.out {
-        println!("contact sheet: {}", out.join("contact-sheet.png").display());
-        println!("page: {}", out.join("index.html").display());
+        print(format_args!("contact sheet: {}", out.join("contact-sheet.png").display()))?;
+        print(format_args!("page: {}", out.join("index.html").display()))?;
     }
     Ok(())
 }

@@ -82,6 +82,6 @@ pub fn data(arguments: &DataArgs) -> anyhow::Result<()> {
 /// Prints what was done to images that their makers might not expect.
 fn warn(dataset: &Dataset) {
     for notice in dataset.notices() {
-        eprintln!("warning: {notice}");
+        terminal::tell(format_args!("warning: {notice}"));
     }
 }

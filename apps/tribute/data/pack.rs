@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use data::PackNotice;
 use study::StudyError;
-use terminal::usage;
+use terminal::{tell, usage};
 
 use super::{SourceArgs, warn};
 
@@ -60,13 +60,13 @@ pub fn pack(arguments: &PackArgs) -> anyhow::Result<()> {
     };
     dataset.write_pack(&arguments.out, &notice).map_err(StudyError::from)?;
     warn(&dataset);
-    eprintln!(
+    tell(format_args!(
         "{} images of {} x {} by {} contributors written to {}",
         dataset.len(),
         dataset.size().0,
         dataset.size().1,
         dataset.contributors().len(),
         arguments.out.display()
-    );
+    ));
     Ok(())
 }

@@ -180,12 +180,27 @@ pub(crate) fn collect(dir: &Path, below: &str, files: &mut Vec<String>) -> Resul
             continue;
         }
         match kind(&entry.path) {
-            Kind::Readable => files.push(name),
+            Kind::Readable => {
+                check_regular(&entry.path)?;
+                files.push(name);
+            }
             Kind::OtherImage => return Err(DataError::UnsupportedFormat { path: entry.path }),
             Kind::Other => {}
         }
     }
     Ok(())
+}
+
+/// Refuses what has the name of an image and is none: reading a pipe waits for ever, and a device need not end.
+fn check_regular(path: &Path) -> Result<(), DataError> {
+    if fs::metadata(path).map_err(DataError::read(path))?.is_file() {
+        return Ok(());
+    }
+    let source = std::io::Error::new(
+        std::io::ErrorKind::InvalidInput,
+        "it is a pipe, a socket or a device: put an image in its place, or remove it",
+    );
+    Err(DataError::Read { path: path.to_owned(), source })
 }
 
 #[derive(PartialEq, Eq)]

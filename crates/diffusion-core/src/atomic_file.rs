@@ -47,8 +47,9 @@ pub fn create_file(path: &Path) -> std::io::Result<File> {
 /// failure the temporary file is removed.
 ///
 /// # Errors
-/// [`DiffusionError::Io`] if the folder does not exist, cannot be written, or the disk is full.
+/// [`DiffusionError::Io`] if the folder does not exist, cannot be written, or the disk is full; if `path` is there and no file.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError> {
+    check_replaceable(path).map_err(DiffusionError::io("write", path))?;
     let temporary = temporary_beside(path);
     let written = write_synced(&temporary, bytes)
         // Open, and so marked as its writer's, until it has its name.
@@ -60,6 +61,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DiffusionError>
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Refuses to put a file in the place of a device, a pipe or a folder: whoever may, would replace `/dev/stdout` by it.
+fn check_replaceable(path: &Path) -> std::io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "there is a device, a pipe or a folder of this name: choose another one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Creates or overwrites `path` and syncs its content. The file given back marks it as a living writer's.

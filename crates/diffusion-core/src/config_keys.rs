@@ -187,6 +187,14 @@ pub(crate) fn check_levels(
     Ok(())
 }
 
+/// Refuses a number of residual blocks that is 0 or beyond all use: every layer is listed before weights are compared with it.
+pub(crate) fn check_layers(layers_per_block: usize) -> Result<(), DiffusionError> {
+    if (1..=1000).contains(&layers_per_block) {
+        return Ok(());
+    }
+    refuse("layers_per_block", format!("is {layers_per_block}; it must be 1 to 1000"))
+}
+
 /// Refuses the first of these keys that is 0.
 pub(crate) fn check_positive(counts: &[(&str, usize)]) -> Result<(), DiffusionError> {
     match counts.iter().find(|(_, value)| *value == 0) {

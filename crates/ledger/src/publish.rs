@@ -145,6 +145,7 @@ pub(crate) fn replace(target: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    check_replaceable(target).map_err(|error| LedgerError::io("write", target, error))?;
     let mut swept = 0;
     loop {
         let temp = TempFile::write(folder, bytes)?;
@@ -155,6 +156,17 @@ pub(crate) fn replace(target: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
             }
             Err(error) => return Err(LedgerError::io("create", target, error)),
         }
+    }
+}
+
+/// Refuses to put a file in the place of a device, a pipe or a folder: whoever may, would replace `/dev/stdout` by it.
+fn check_replaceable(target: &Path) -> io::Result<()> {
+    match fs::metadata(target) {
+        Ok(there) if !there.is_file() => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "there is a device, a pipe or a folder of this name: choose another one",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -243,6 +255,17 @@ mod tests {
         replace(&target, b"two").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"two");
         assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &target).unwrap();
+        let message = replace(&target, b"one").unwrap_err().to_string();
+        assert!(message.contains("device") && message.contains("choose another"), "{message}");
+        assert!(target.is_symlink());
     }
 
     #[test]

@@ -101,6 +101,14 @@ pub enum StudyError {
         /// What was written.
         assignment: String,
     },
+    /// A number that TOML has no form for.
+    #[error(
+        "the option for `{key}` is too large a number for a study: it must be at most 9223372036854775807"
+    )]
+    UnfitOverride {
+        /// The key.
+        key: String,
+    },
     /// A value is out of its range.
     #[error("`{key}` is {value}, must be {allowed}")]
     InvalidKey {
@@ -461,6 +469,7 @@ impl StudyError {
                 | Self::BadSlice { .. }
                 | Self::BadWorkList { .. }
                 | Self::BadOverride { .. }
+                | Self::UnfitOverride { .. }
                 | Self::ParseStudy { .. }
                 | Self::InvalidKey { .. }
                 | Self::Section { .. }

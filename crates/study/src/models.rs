@@ -194,6 +194,10 @@ pub(crate) fn train_into<M: Whole, T: TrainingTask<M>>(
     let metrics = (config.log.every > 0 && first_rank)
         .then(|| Metrics::open(&kept, config.log.every, trainer.step()))
         .transpose()?;
+    // What the end of an earlier process, or a full disk, came in between.
+    if into.begun && first_rank {
+        keep(context, &trainer, into, &kept, progress)?;
+    }
     loop {
         let goal = Goal {
             folder: first_rank.then_some(folder),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::layout::autoencoder_layout;
 use crate::DiffusionError;
-use crate::config_keys::{check_levels, check_positive, refuse};
+use crate::config_keys::{check_layers, check_levels, check_positive, refuse};
 
 /// A level of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -168,6 +168,7 @@ impl AutoencoderConfig {
     pub(super) fn check_keys(&self) -> Result<(), DiffusionError> {
         let levels = self.levels();
         check_levels(levels, self.down_block_types.len(), self.up_block_types.len())?;
+        check_layers(self.layers_per_block)?;
         let (entries, dimension) = match self.bottleneck {
             Bottleneck::Codebook { entries, dimension } => (entries, dimension.unwrap_or(1)),
             Bottleneck::Gaussian { .. } => (1, 1),
@@ -175,7 +176,6 @@ impl AutoencoderConfig {
         check_positive(&[
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
-            ("layers_per_block", self.layers_per_block),
             ("latent_channels", self.latent_channels),
             ("norm_num_groups", self.norm_num_groups),
             ("sample_size", self.sample_size),

@@ -73,6 +73,9 @@ impl Default for TrainingConfig {
     }
 }
 
+/// Most images behind one update of the weights.
+const MOST_IMAGES: usize = 1_000_000;
+
 impl TrainingConfig {
     /// The settings without those that change no number: what records and checkpoints are bound to.
     #[must_use]
@@ -95,6 +98,17 @@ impl TrainingConfig {
                     "is 0, but must be at least 1",
                 ));
             }
+        }
+        // The images of a batch are listed before it is cut into slices.
+        let batch = self.batch_size.checked_mul(self.gradient_accumulation_steps);
+        if batch.is_none_or(|images| images > MOST_IMAGES) {
+            let Self { batch_size, gradient_accumulation_steps: slices, .. } = self;
+            return Err(DiffusionError::setting(
+                "training.batch_size",
+                format!(
+                    "is {batch_size}, in gradient_accumulation_steps = {slices} slices: an update takes at most {MOST_IMAGES} images"
+                ),
+            ));
         }
         for (key, value) in [("max_grad_norm", self.max_grad_norm), ("max_loss", self.max_loss)] {
             if !(value > 0.0 && value.is_finite()) {
@@ -121,6 +135,8 @@ mod tests {
         let bad = [
             ("batch_size", TrainingConfig { batch_size: 0, ..base() }),
             ("gradient_accumulation_steps", TrainingConfig { gradient_accumulation_steps: 0, ..base() }),
+            ("batch_size", TrainingConfig { batch_size: 1_000_001, ..base() }),
+            ("batch_size", TrainingConfig { gradient_accumulation_steps: usize::MAX, ..base() }),
             ("max_grad_norm", TrainingConfig { max_grad_norm: f32::NAN, ..base() }),
             ("max_loss", TrainingConfig { max_loss: 0.0, ..base() }),
             (

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::DiffusionError;
-use crate::config_keys::{check_levels, check_positive, refuse};
+use crate::config_keys::{check_layers, check_levels, check_positive, refuse};
 use crate::unet::layout::Layout;
 
 /// A level of the contracting path.
@@ -218,11 +218,11 @@ impl UNet2DConfig {
     pub(super) fn check_keys(&self) -> Result<(), DiffusionError> {
         let levels = self.levels();
         check_levels(levels, self.down_block_types.len(), self.up_block_types.len())?;
+        check_layers(self.layers_per_block)?;
         check_positive(&[
             ("sample_size", self.sample_size),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
-            ("layers_per_block", self.layers_per_block),
             ("norm_num_groups", self.norm_num_groups),
             ("time_embedding_dim", self.time_embedding_dim.unwrap_or(1)),
             ("attention_head_dim", self.attention_head_dim.unwrap_or(1)),
@@ -298,12 +298,13 @@ mod tests {
     #[test]
     fn bad_values_are_refused_by_key() {
         let good = UNet2DConfig::small(16, &[8, 16]);
-        let bad: [(&str, UNet2DConfig); 9] = [
+        let bad: [(&str, UNet2DConfig); 10] = [
             ("block_out_channels", UNet2DConfig { block_out_channels: vec![], ..good.clone() }),
             ("block_out_channels", UNet2DConfig { block_out_channels: vec![7, 16], ..good.clone() }),
             ("down_block_types", UNet2DConfig { down_block_types: vec![], ..good.clone() }),
             ("sample_size", UNet2DConfig { sample_size: 15, ..good.clone() }),
             ("in_channels", UNet2DConfig { in_channels: 0, ..good.clone() }),
+            ("layers_per_block", UNet2DConfig { layers_per_block: usize::MAX, ..good.clone() }),
             ("downsample_padding", UNet2DConfig { downsample_padding: 2, ..good.clone() }),
             ("norm_eps", UNet2DConfig { norm_eps: f64::NAN, ..good.clone() }),
             ("mid_block_scale_factor", UNet2DConfig { mid_block_scale_factor: 0.0, ..good.clone() }),

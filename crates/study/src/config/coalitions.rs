@@ -4,7 +4,7 @@ use attribution_lds::{Estimator, StoppingRule};
 use removal::RemovalDistribution;
 use serde::{Deserialize, Serialize};
 
-use super::require;
+use super::{MOST_MODELS, require};
 use crate::error::StudyError;
 
 /// How coalitions come from their distribution.
@@ -89,7 +89,8 @@ impl CoalitionsConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), StudyError> {
-        require(self.count > 0, "coalitions.count", self.count, "1 or more")?;
+        let count = (1..=MOST_MODELS).contains(&self.count);
+        require(count, "coalitions.count", self.count, "1 to 1,000,000")?;
         self.validate_estimator()?;
         let chosen = self.choice == CoalitionChoice::Active;
         require(
@@ -112,7 +113,8 @@ impl CoalitionsConfig {
                 "left out with `loo` and `add_one_in`, which need the draw of every contributor",
             )?;
         }
-        require(self.bootstrap >= 100, "coalitions.bootstrap", self.bootstrap, "100 or more")?;
+        let bootstrap = (100..=1_000_000).contains(&self.bootstrap);
+        require(bootstrap, "coalitions.bootstrap", self.bootstrap, "100 to 1,000,000")?;
         let confidence = self.confidence;
         require(
             confidence > 0.0 && confidence < 1.0,

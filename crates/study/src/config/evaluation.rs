@@ -6,7 +6,7 @@ use diffusion_core::samplers::{SampleConfig, Sampler};
 use diffusion_core::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 
-use super::require;
+use super::{MOST_MODELS, require};
 use crate::error::StudyError;
 
 /// How images are generated from a model: with the EMA weights, image k from its own noise.
@@ -46,7 +46,8 @@ impl SamplingConfig {
     }
 
     pub(super) fn validate(&self, schedule: &NoiseSchedule) -> Result<(), StudyError> {
-        require(self.count >= 2, "sample.count", self.count, "2 or more")?;
+        let count = (2..=1_000_000).contains(&self.count);
+        require(count, "sample.count", self.count, "2 to 1,000,000")?;
         self.process().validate(schedule).map_err(|source| StudyError::Section { section: "sample", source })
     }
 }
@@ -97,12 +98,15 @@ impl EvaluationConfig {
         let alpha = self.datamodel_alpha;
         require(alpha > 0.0 && alpha < 1.0, "evaluation.datamodel_alpha", alpha, "above 0 and below 1")?;
         require(
-            self.test_coalitions >= 3,
+            (3..=10_000).contains(&self.test_coalitions),
             "evaluation.test_coalitions",
             self.test_coalitions,
-            "3 or more: a rank correlation of two points is always 1 or -1",
+            "3 to 10,000: a rank correlation of two points is always 1 or -1",
         )?;
-        require(self.test_seeds > 0, "evaluation.test_seeds", self.test_seeds, "1 or more")?;
+        let seeds = (1..=1_000).contains(&self.test_seeds);
+        require(seeds, "evaluation.test_seeds", self.test_seeds, "1 to 1,000")?;
+        let retrained = self.retrain_coalitions;
+        require(retrained <= MOST_MODELS, "evaluation.retrain_coalitions", retrained, "0 to 1,000,000")?;
         for &fraction in &self.counterfactual {
             let ok = fraction > 0.0 && fraction < 1.0;
             require(ok, "evaluation.counterfactual", fraction, "shares above 0 and below 1")?;

@@ -280,6 +280,10 @@ impl StudyConfig {
     }
 }
 
+/// Most models that one key can ask for. Their runs are listed before the first is made, so that a slip of some digits would
+/// otherwise end where memory does.
+const MOST_MODELS: usize = 1_000_000;
+
 /// Fails with a message that names the key, its value and what is allowed.
 pub(crate) fn require(
     ok: bool,

@@ -14,14 +14,18 @@ use crate::error::StudyError;
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     values: Vec<(String, Value)>,
+    /// The first value that a study file cannot hold.
+    unfit: Option<String>,
 }
 
 impl Overrides {
     /// Sets a key, over what was set before; `None` leaves it as it is.
     pub fn set<T: Serialize>(&mut self, key: &str, value: Option<T>) {
-        // Numbers, words, lists and tables of them all have a TOML form; the callers have nothing else.
-        if let Some(value) = value.and_then(|value| Value::try_from(value).ok()) {
-            self.values.push((key.to_owned(), value));
+        let Some(value) = value else { return };
+        match Value::try_from(value) {
+            Ok(value) => self.values.push((key.to_owned(), value)),
+            // Numbers, words, lists and tables of them are all that the callers have.
+            Err(_) => self.unfit = self.unfit.take().or_else(|| Some(key.to_owned())),
         }
     }
 
@@ -47,15 +51,19 @@ impl Overrides {
     /// Sets the keys of `later` over those set before.
     pub fn extend(&mut self, later: &Self) {
         self.values.extend(later.values.iter().cloned());
+        self.unfit = self.unfit.take().or_else(|| later.unfit.clone());
     }
 
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.is_empty() && self.unfit.is_none()
     }
 
     /// Lays the values over a study's table.
     fn apply(&self, table: &mut Table) -> Result<(), StudyError> {
+        if let Some(key) = &self.unfit {
+            return Err(StudyError::UnfitOverride { key: key.clone() });
+        }
         for (key, value) in &self.values {
             inherit_optimization(table, key);
             let mut sections: Vec<&str> = key.split('.').collect();
