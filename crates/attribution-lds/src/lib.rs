@@ -28,6 +28,48 @@
 //! assert!((shapley.values[2] - 2.0 / 3.0).abs() < 0.05);
 //! # Ok::<(), attribution_lds::AttributionError>(())
 //! ```
+//!
+//! # From a table
+//! Where the utilities of some coalitions are known already, they are put in a [`UtilityTable`]; others, which the scores have
+//! not seen, judge the scores.
+//!
+//! ```
+//! use attribution_lds::{Estimator, FitSettings, LdsSettings, Observations, UtilityTable, fit, lds};
+//! use removal::{Coalition, RemovalDistribution};
+//! use streams::Streams;
+//!
+//! let n = 6;
+//! // Stands for what was measured on the model of a coalition: contributors 4 and 5 are worth more together.
+//! let measured = |c: &Coalition| {
+//!     let alone: f64 = c.members().map(|member| member as f64).sum();
+//!     alone + if c.contains(4) && c.contains(5) { 2.0 } else { 0.0 }
+//! };
+//! let table = |distribution: RemovalDistribution, seed, draws| -> Result<_, Box<dyn std::error::Error>> {
+//!     let mut table = UtilityTable::new(n);
+//!     for index in 0..draws {
+//!         let coalition = distribution.draw(n, &Streams::new(seed), index)?.coalition;
+//!         let utility = measured(&coalition);
+//!         table.push(coalition, utility)?;
+//!     }
+//!     Ok(table)
+//! };
+//!
+//! let distribution = RemovalDistribution::Shapley;
+//! let test = table(RemovalDistribution::Datamodel { alpha: 0.5 }, 2, 12)?;
+//! let draws = table(distribution, 1, 200)?.without(&test);
+//! let [full, none] = [Coalition::full(n), Coalition::empty(n)].map(|end| vec![measured(&end)]);
+//! let observations = Observations::new(draws, full, none)?;
+//!
+//! let scores = fit(Estimator::KernelShap, &observations, distribution, &FitSettings::default())?;
+//! for (value, interval) in scores.values.iter().zip(scores.intervals()) {
+//!     println!("{value:.2}, likely from {:.2} to {:.2}", interval.lower, interval.upper);
+//! }
+//! // The pair shares what it is worth together.
+//! assert!((scores.values[5] - 6.0).abs() < 0.3, "{:?}", scores.values);
+//! let judged = lds(|coalition| scores.predict(coalition), &[test], &LdsSettings::default())?;
+//! assert!(judged.mean > 90.0, "{}", judged.mean);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod attribution;
 mod banzhaf;

@@ -10,6 +10,35 @@
 //! Any column or combination of columns can be the [`ContributorKey`]. A [`Selection`] keeps some contributors, a [`Split`]
 //! holds images out, a [`View`] is what a coalition trains on, and [`Batches`] gives the batch of any step.
 //!
+//! ```
+//! use data::{BatchSource, Dataset, OpenOptions};
+//! use removal::Coalition;
+//! use streams::Streams;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! # for (name, shade) in [("Ann", 40u8), ("Bob", 200)] {
+//! #     std::fs::create_dir(folder.join(name))?;
+//! #     for number in 0..4u8 {
+//! #         let file = folder.join(name).join(format!("{number}.png"));
+//! #         image::RgbImage::from_pixel(20, 16, image::Rgb([shade + number; 3])).save(file)?;
+//! #     }
+//! # }
+//! // A folder with the folders `Ann` and `Bob`, of four pictures each.
+//! let options = OpenOptions { resolution: Some(8), ..OpenOptions::default() };
+//! let dataset = Dataset::open(folder, &options)?;
+//! assert_eq!(dataset.contributors()[0].name, "Ann");
+//!
+//! let split = dataset.split(0.25, &Streams::new(1))?;
+//! let without_bob = Coalition::from_members(2, [0])?;
+//! let remaining = split.train.restricted_to(&without_bob)?;
+//! assert_eq!(remaining.len(), 3);
+//!
+//! let batches = remaining.batches(Streams::new(2), true)?;
+//! assert_eq!(batches.batch(0, 16)?.shape, [16, 3, 8, 8]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Pixels
 //! All images become 8-bit RGB of one size:
 //! * 16-bit channels are rounded to 8 bits, grey is repeated in the three channels, palettes are looked up;

@@ -5,6 +5,24 @@
 //! report. Every run is an immutable record, so a study can be interrupted at any moment and continued.
 //!
 //! Files are in a [`StudyDir`]. Nothing is printed: an application passes a [`Progress`].
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use diffusion_core::device::DeviceChoice;
+//! use study::{Context, RunOptions, Silent, StudyConfig, StudyDir, run_study};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = StudyConfig::read(Path::new("datasets/studies/demo.toml"))?;
+//! let device = DeviceChoice::Flex;
+//! let context = Context::open(config, device.open()?, device.to_string())?;
+//! let summary = run_study(&context, &StudyDir::new("runs/demo"), RunOptions::default(), &Silent)?;
+//! for share in &summary.shares {
+//!     println!("{}: {:+.3} of {}", share.name, share.value, summary.behavior);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod autoencoder;
 mod baseline_scores;
