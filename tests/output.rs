@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use tiny_study::{LDS, MEASURE, Outcome, PRUNE, TRIBUTE, TinyStudy, records, run};
+use tiny_study::{Background, LDS, MEASURE, Outcome, PRUNE, TRIBUTE, TinyStudy, records, run};
 
 static FINISHED: LazyLock<TinyStudy> = LazyLock::new(|| {
     let study = TinyStudy::new();
@@ -89,6 +89,25 @@ fn work_goes_on_when_nobody_is_told_of_it() {
         status.args(["status", "no such folder"]).stdout(Stdio::null()).stderr(stderr);
         assert_eq!(status.status().unwrap().code(), Some(2));
     }
+}
+
+#[test]
+fn a_study_under_nohup_outlives_its_terminal() {
+    let study = TinyStudy::edited(&[("steps = 6", "steps = 300")]);
+    let out = study.path("out");
+    let mut command = Command::new("nohup");
+    command.args([TRIBUTE, "run", study.file().to_str().unwrap(), "--out", out.to_str().unwrap(), "--quiet"]);
+    let mut driver = Background::start(&mut command);
+    assert!(driver.wait_until(|| out.join("models").is_dir()), "it ended too soon");
+    driver.signal("HUP");
+    driver.end().succeeded();
+    assert!(out.join("report.html").is_file());
+
+    // Without it, the study stops and can be continued.
+    let mut driver = Background::start(&mut study.drive("other", &["--quiet"]));
+    assert!(driver.wait_until(|| study.path("other/models").is_dir()), "it ended too soon");
+    driver.signal("HUP");
+    driver.end().refused(1, &["stopped", "the same command continues"]);
 }
 
 #[test]

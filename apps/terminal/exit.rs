@@ -24,6 +24,9 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 /// Runs `body` with memory kept between training steps, prints its error with all causes to stderr, and maps it to an exit code.
 pub fn main_with(body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     kernels::keep_freed_memory();
+    // Before there are threads, which take it over.
+    #[cfg(target_os = "linux")]
+    crate::stop::keep_out_of_hangups();
     let Err(error) = body() else { return ExitCode::SUCCESS };
     if error.is::<ReaderGone>() {
         return ExitCode::SUCCESS;
