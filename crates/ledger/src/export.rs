@@ -52,18 +52,6 @@ impl Ledger {
         table.write(path, format).map(|()| table.len())
     }
 
-    /// [`Ledger::export_table`] as CSV.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn export_csv(
-        &self,
-        path: impl AsRef<Path>,
-        keep: impl Fn(&Record) -> bool,
-    ) -> Result<usize, LedgerError> {
-        self.export_table(path, TableFormat::Csv, keep)
-    }
-
     fn table(&self, keep: impl Fn(&Record) -> bool) -> Result<Table, LedgerError> {
         let mut rows = Vec::new();
         for record in self.iter()? {
@@ -217,7 +205,7 @@ mod tests {
         }
 
         let table = folder.path().join("runs.csv");
-        assert_eq!(ledger.export_csv(&table, |_| true).unwrap(), 2);
+        assert_eq!(ledger.export_table(&table, TableFormat::Csv, |_| true).unwrap(), 2);
         let mut reader = csv::Reader::from_path(&table).unwrap();
         let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_string).collect();
         assert_eq!(header[..9], FIXED);

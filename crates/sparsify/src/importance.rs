@@ -68,12 +68,6 @@ impl<'a> Evidence<'a> {
     pub fn with_gradients(self, gradients: &'a StateDict) -> Self {
         Self { gradients: Some(gradients), ..self }
     }
-
-    /// With ranks by lot from these streams.
-    #[must_use]
-    pub fn with_streams(self, streams: Streams) -> Self {
-        Self { streams, ..self }
-    }
 }
 
 impl<'a> From<&'a StateDict> for Evidence<'a> {

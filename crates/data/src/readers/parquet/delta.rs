@@ -1,8 +1,9 @@
 //! Values written as differences: Parquet's DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY and DELTA_BYTE_ARRAY, and
 //! BYTE_STREAM_SPLIT. Each becomes plain values. <https://parquet.apache.org/docs/file-format/data-pages/encodings/>
 
-use super::levels::{bits, varint};
+use super::levels::bits;
 use super::metadata::Kind;
+use super::varint::{varint, zigzag};
 
 /// Bytes that repeated beginnings may add for each byte that is written, so that no page takes memory without end.
 const MAX_GROWTH: usize = 1024;
@@ -85,7 +86,7 @@ fn packed(bytes: &[u8], count: usize) -> Result<(Vec<i64>, usize), String> {
     let block = varint(bytes, &mut at)?;
     let parts = varint(bytes, &mut at)?;
     let announced = varint(bytes, &mut at)?;
-    let first = zigzag(varint(bytes, &mut at)?);
+    let first = zigzag(bytes, &mut at)?;
     if announced != count as u64 {
         return Err(format!("{announced} packed numbers are announced for {count} values"));
     }
@@ -100,7 +101,7 @@ fn packed(bytes: &[u8], count: usize) -> Result<(Vec<i64>, usize), String> {
     }
     let mut last = first;
     while numbers.len() < count {
-        let least = zigzag(varint(bytes, &mut at)?);
+        let least = zigzag(bytes, &mut at)?;
         let widths = piece(bytes, at, parts as i64)?;
         at += widths.len();
         for &width in widths {
@@ -121,11 +122,6 @@ fn packed(bytes: &[u8], count: usize) -> Result<(Vec<i64>, usize), String> {
         }
     }
     Ok((numbers, at))
-}
-
-/// A signed number whose lowest bit is its sign.
-fn zigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The hybrid of runs and packed bits that Parquet writes levels and dictionary places in.
 //! <https://parquet.apache.org/docs/file-format/data-pages/encodings/>
 
+use super::varint::varint;
+
 /// Reads `count` numbers of `width` bits.
 pub(super) fn read_hybrid(bytes: &[u8], width: u32, count: usize) -> Result<Vec<u32>, String> {
     if width > 32 {
@@ -42,20 +44,6 @@ pub(super) fn bits(bytes: &[u8], start: u64, width: u32) -> u64 {
     let first = (start / 8) as usize;
     let word = bytes[first..].iter().take(9).rev().fold(0u128, |word, &byte| word << 8 | u128::from(byte));
     ((word >> (start % 8)) & ((1u128 << width) - 1)) as u64
-}
-
-/// A number in groups of seven bits, the lowest first.
-pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, String> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or("packed numbers end too early")?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err("a packed number is too long".to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod levels;
 mod metadata;
 mod pages;
 mod thrift;
+mod varint;
 
 use crate::DataError;
 use crate::encoded::{Archive, Encoded, Piece};

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::varint::{varint, zigzag};
+
 /// Deepest nesting that is read; Parquet's own is 5.
 const MAX_DEPTH: usize = 24;
 /// Most values of one header.
@@ -67,23 +69,6 @@ impl Reader<'_> {
         Ok(byte)
     }
 
-    fn varint(&mut self) -> Result<u64, String> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err("a number of a header is too long".to_owned())
-    }
-
-    fn zigzag(&mut self) -> Result<i64, String> {
-        let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
     fn structure(&mut self, depth: usize) -> Result<Value, String> {
         let mut fields = Vec::new();
         let mut number = 0i16;
@@ -93,7 +78,7 @@ impl Reader<'_> {
                 return Ok(Value::Struct(fields));
             }
             number = match head >> 4 {
-                0 => self.zigzag()? as i16,
+                0 => zigzag(self.bytes, &mut self.at)? as i16,
                 step => number.wrapping_add(i16::from(step)),
             };
             let value = match head & 0x0f {
@@ -113,20 +98,21 @@ impl Reader<'_> {
         Ok(match kind {
             1 | 2 => Value::Bool(self.byte()? == 1),
             3 => Value::Int(i64::from(self.byte()? as i8)),
-            4..=6 => Value::Int(self.zigzag()?),
+            4..=6 => Value::Int(zigzag(self.bytes, &mut self.at)?),
             7 => {
                 self.skip(8)?;
                 Value::Double
             }
             8 => {
-                let length = self.varint()?;
+                let length = varint(self.bytes, &mut self.at)?;
                 let start = self.at;
                 self.skip(length)?;
                 Value::Text(start..self.at)
             }
             9 | 10 => {
                 let head = self.byte()?;
-                let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                let length =
+                    if head >> 4 == 15 { varint(self.bytes, &mut self.at)? } else { u64::from(head >> 4) };
                 // Every item takes a byte at least.
                 if length > (self.bytes.len() - self.at) as u64 {
                     return Err("a list of a header is longer than the header".to_owned());
