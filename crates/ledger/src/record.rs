@@ -57,7 +57,7 @@ impl From<Vec<f64>> for Value {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Times {
-    /// Seconds by stage (`unlearn`, `sample`, `measure`, ...).
+    /// Seconds of computing by stage (`unlearn`, `sample`, `measure`, ...): those that passed, times the threads at work.
     pub seconds: BTreeMap<String, f64>,
     /// When the record was made, in seconds since 1970-01-01 UTC; 0 if unknown.
     pub finished_unix: u64,

@@ -228,7 +228,27 @@ fn record_of(
     record.behaviors = behaviors;
     record.device.clone_from(&context.device_name);
     record.program = format!("tribute {}", env!("CARGO_PKG_VERSION"));
+    let spent = [("train", train_seconds), ("sample", sampled), ("measure", measured)];
     let record =
-        record.seconds("train", train_seconds).seconds("sample", sampled).seconds("measure", measured);
+        spent.into_iter().fold(record, |record, (stage, elapsed)| record.seconds(stage, computing(elapsed)));
     Ok((record, samples))
+}
+
+/// Seconds of computing: those that passed, times the threads that the calling pool has for the work. So runs that share the
+/// cores with others compare with the full model, which has them all.
+pub(crate) fn computing(elapsed: f64) -> f64 {
+    elapsed * rayon::current_num_threads() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::computing;
+
+    #[test]
+    fn computing_counts_the_threads_of_the_worker() {
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| computing(0.5)), 0.5 * threads as f64);
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub struct StageCost {
     pub purpose: StagePurpose,
     /// How many runs it had.
     pub runs: u64,
-    /// Seconds of all its runs together (sum over workers, not wall-clock time).
+    /// Seconds of all its runs together (sum over workers and threads, not wall-clock time).
     pub seconds: Number,
     /// Whether one run of it stands in for one retraining, so that a speed-up makes sense.
     pub replaces_retraining: bool,

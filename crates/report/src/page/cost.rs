@@ -12,7 +12,7 @@ pub(super) fn section(data: &ReportData, views: &[View<'_>]) -> Markup {
     let body = html! {
         p class="verdict" { (verdict) }
         p class="lead" {
-            "Times add up all workers. One retraining from scratch takes "
+            "Times add up all workers and their threads. One retraining from scratch takes "
             strong { (duration(costs.retraining_seconds)) } " (" (costs.retraining_source) ")."
         }
         table class="numbers stacked" role="table" {

@@ -22,6 +22,7 @@ use crate::baseline_scores::{MethodScores, baseline_scores};
 use crate::config::StudyConfig;
 use crate::context::Context;
 use crate::error::StudyError;
+use crate::execute::computing;
 use crate::layout::StudyDir;
 use crate::models::{TrainedModel, pruned_model};
 use crate::parts::PartDriver;
@@ -207,7 +208,7 @@ impl ComparedStudy<'_> {
             scores.insert(behavior, scored);
         }
         let settings = context.run_settings();
-        let mut seconds = taught + if starts_from_pruned(on) { parent.seconds } else { 0.0 };
+        let mut seconds = computing(taught + if starts_from_pruned(on) { parent.seconds } else { 0.0 });
         for run in &bought.runs {
             seconds += self.records.get(run.id(&settings)?)?.times.total();
         }

@@ -5,6 +5,7 @@ use report::{Costs, Number, StageCost, StagePurpose};
 
 use super::Findings;
 use crate::error::StudyError;
+use crate::execute::computing;
 use crate::runs::{Recipe, Run};
 
 /// Seconds of all stages of the records of these runs.
@@ -15,7 +16,7 @@ pub(super) fn seconds(findings: &Findings<'_>, runs: &[Run]) -> Result<f64, Stud
 /// Seconds behind the study's scores: the coalitions, and what prepares them.
 pub(super) fn score_seconds(findings: &Findings<'_>) -> Result<f64, StudyError> {
     let preparation = findings.models.pruned.as_ref().map_or(0.0, |pruned| pruned.seconds);
-    Ok(preparation + findings.models.proxy_seconds + seconds(findings, findings.stages[0])?)
+    Ok(computing(preparation + findings.models.proxy_seconds) + seconds(findings, findings.stages[0])?)
 }
 
 /// Number of runs whose record came with the study.
@@ -50,7 +51,7 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
         stage: stage.to_owned(),
         purpose,
         runs: 1,
-        seconds: seconds.into(),
+        seconds: computing(seconds).into(),
         replaces_retraining: false,
     };
     let mut stages =
@@ -79,7 +80,7 @@ pub(super) fn costs(findings: &Findings<'_>) -> Result<Costs, StudyError> {
     let (retraining, source) = if shipped_count(findings)? > 0 && findings.context.loaded_hash().is_none() {
         // The seconds of shipped records are another machine's, or another build's.
         (
-            Some(findings.models.full.seconds),
+            Some(computing(findings.models.full.seconds)),
             "training of the full model here, without sampling and measuring".into(),
         )
     } else {
