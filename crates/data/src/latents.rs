@@ -31,10 +31,29 @@ pub struct LatentFiles {
     pub plain: Vec<LatentPlace>,
     /// Of each image mirrored left to right, for training that mirrors at random.
     pub mirrored: Option<Vec<LatentPlace>>,
+    /// What batches make of every number.
+    pub scaling: LatentScaling,
+}
+
+/// How an autoencoder's latents become what is diffused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentScaling {
     /// Taken from every number.
     pub shift: f32,
-    /// What every number is multiplied by after that.
+    /// What every number is multiplied by after that; not 0.
     pub factor: f32,
+}
+
+impl LatentScaling {
+    /// What is diffused of a latent z: (z - shift) factor.
+    pub fn diffused(self, latent: f32) -> f32 {
+        (latent - self.shift) * self.factor
+    }
+
+    /// The latent of what was diffused, x: x / factor + shift.
+    pub fn latent(self, diffused: f32) -> f32 {
+        diffused / self.factor + self.shift
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +144,7 @@ impl LatentFiles {
             .and_then(|file| read_at(&file, place.offset, &mut bytes))
             .map_err(DataError::read(path))?;
         let numbers = bytes.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number));
-        values.extend(numbers.map(|value| (value - self.shift) * self.factor));
+        values.extend(numbers.map(|latent| self.scaling.diffused(latent)));
         Ok(())
     }
 }
@@ -168,8 +187,7 @@ mod tests {
             paths: vec![path.clone()],
             plain: (0..6).rev().map(place).collect(),
             mirrored: None,
-            shift: 1.0,
-            factor: 2.0,
+            scaling: LatentScaling { shift: 1.0, factor: 2.0 },
         };
         let stored = dataset(false).with_latents(Latents::in_files([2, 1, 1], files)).unwrap();
         assert_eq!(stored.all().load(4..6).unwrap().pixels, [2.0, 4.0, -2.0, 0.0]);

@@ -90,7 +90,7 @@ pub use format::DataFormat;
 pub use grid::png_grid;
 pub use key::ContributorKey;
 pub use known::{KnownDataset, UnknownDataset};
-pub use latents::{LatentFiles, LatentPlace, Latents};
+pub use latents::{LatentFiles, LatentPlace, LatentScaling, Latents};
 pub use notice::{Notice, NoticeKind};
 pub use pack::PackDescription;
 pub use pixels::Resize;

@@ -40,6 +40,13 @@ fn missing(wanted: &[Wanted], is_there: impl Fn(&str) -> bool) -> Vec<&Wanted> {
     wanted.iter().filter(|one| !is_there(&one.name) && seen.insert(one.name.as_str())).collect()
 }
 
+/// What `of` gives for the name of each image, and of each mirrored one where those are wanted.
+fn sides<T>(names: &[String], wanted: &[Wanted], of: impl Fn(&str) -> T) -> (Vec<T>, Option<Vec<T>>) {
+    let side = |suffix: &str| names.iter().map(|name| of(&format!("{name}{suffix}"))).collect();
+    let mirrored = wanted.iter().any(|one| one.mirrored).then(|| side(MIRRORED));
+    (side(""), mirrored)
+}
+
 /// An autoencoder, and how a study uses it.
 pub(crate) struct LatentSpace {
     model: Autoencoder,
@@ -149,30 +156,34 @@ impl LatentSpace {
         }
         let encoded = match self.config.precompute {
             Some(mode) => self.stored(mode, dataset, &names, &wanted, progress)?,
-            None => {
-                let mut latents: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-                self.encode_missing(
-                    dataset,
-                    &missing(&wanted, |_| false),
-                    progress,
-                    &mut |names, values| {
-                        let size = values.len() / names.len().max(1);
-                        let each = values.chunks_exact(size.max(1)).map(<[f32]>::to_vec);
-                        latents.extend(names.into_iter().zip(each));
-                        Ok(())
-                    },
-                )?;
-                let gather = |suffix: &str| -> Vec<f32> {
-                    let of_image = |name: &String| latents[&format!("{name}{suffix}")].iter().copied();
-                    let mut values: Vec<f32> = names.iter().flat_map(of_image).collect();
-                    self.model.scale_values(&mut values);
-                    values
-                };
-                let mirrored = mirror.then(|| gather(MIRRORED));
-                Latents::new(dataset.len(), self.shape()?, gather(""), mirrored)?
-            }
+            None => self.in_memory(dataset, &names, &wanted, progress)?,
         };
         Ok(dataset.with_latents(encoded)?)
+    }
+
+    /// The latents of all that are wanted, encoded now and held in memory.
+    fn in_memory(
+        &self,
+        dataset: &Dataset,
+        names: &[String],
+        wanted: &[Wanted],
+        progress: &dyn Progress,
+    ) -> Result<Latents, StudyError> {
+        let shape = self.shape()?;
+        let size: usize = shape.iter().product();
+        let mut latents: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+        self.encode_missing(dataset, &missing(wanted, |_| false), progress, &mut |names, values| {
+            let each = values.chunks_exact(size.max(1)).map(<[f32]>::to_vec);
+            latents.extend(names.into_iter().zip(each));
+            Ok(())
+        })?;
+        let (plain, mirrored) = sides(names, wanted, |name| latents[name].as_slice());
+        let joined = |of_images: Vec<&[f32]>| -> Vec<f32> {
+            let mut values = of_images.concat();
+            self.model.scale_values(&mut values);
+            values
+        };
+        Ok(Latents::new(dataset.len(), shape, joined(plain), mirrored.map(joined))?)
     }
 
     /// The latents of all that are wanted, in the folder; those that it lacks are encoded first. They stay there: batches read them.
@@ -200,14 +211,11 @@ impl LatentSpace {
         self.encode_missing(dataset, &missing, progress, &mut |names, values| {
             Ok(store.write(names, &values, &mut found)?)
         })?;
-        let places = |suffix: &str| -> Vec<LatentPlace> {
-            let of_image = |name: &String| found.places[&format!("{name}{suffix}")];
-            names.iter().map(of_image).map(|(file, offset)| LatentPlace { file, offset }).collect()
-        };
-        let mirrored = wanted.iter().any(|one| one.mirrored).then(|| places(MIRRORED));
-        let (plain, about) = (places(""), self.model.config());
-        let (shift, factor) = (about.shift_factor.unwrap_or(0.0) as f32, about.scaling_factor as f32);
-        let files = LatentFiles { paths: found.files, plain, mirrored, shift, factor };
+        let (plain, mirrored) = sides(names, wanted, |name| {
+            let (file, offset) = found.places[name];
+            LatentPlace { file, offset }
+        });
+        let files = LatentFiles { paths: found.files, plain, mirrored, scaling: self.model.scaling() };
         Ok(Latents::in_files(self.shape()?, files))
     }
 

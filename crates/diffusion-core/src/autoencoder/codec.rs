@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
+use data::LatentScaling;
 use streams::Streams;
 
 use super::config::Bottleneck;
@@ -128,17 +129,24 @@ impl Autoencoder {
         to_vec(if tiled { model.decode_tiled(latents)? } else { model.decode(latents)? })
     }
 
-    /// Turns latents into what is diffused, (z - shift_factor) * scaling_factor.
-    pub fn scale_values(&self, latents: &mut [f32]) {
-        let (shift, factor) =
-            (self.config().shift_factor.unwrap_or(0.0) as f32, self.config().scaling_factor as f32);
-        latents.iter_mut().for_each(|value| *value = (*value - shift) * factor);
+    /// How latents become what is diffused, by `shift_factor` and `scaling_factor`.
+    pub fn scaling(&self) -> LatentScaling {
+        let config = self.config();
+        LatentScaling {
+            shift: config.shift_factor.unwrap_or(0.0) as f32,
+            factor: config.scaling_factor as f32,
+        }
     }
 
-    /// Turns what was diffused into latents, z / scaling_factor + shift_factor.
+    /// Turns latents into what is diffused.
+    pub fn scale_values(&self, latents: &mut [f32]) {
+        let scaling = self.scaling();
+        latents.iter_mut().for_each(|value| *value = scaling.diffused(*value));
+    }
+
+    /// Turns what was diffused into latents.
     pub fn unscale_values(&self, diffused: &mut [f32]) {
-        let (shift, factor) =
-            (self.config().shift_factor.unwrap_or(0.0) as f32, self.config().scaling_factor as f32);
-        diffused.iter_mut().for_each(|value| *value = *value / factor + shift);
+        let scaling = self.scaling();
+        diffused.iter_mut().for_each(|value| *value = scaling.latent(*value));
     }
 }
