@@ -103,7 +103,8 @@ fn a_study_under_nohup_outlives_its_terminal() {
     driver.end().succeeded();
     assert!(out.join("report.html").is_file());
 
-    // Without it, the study stops and can be continued.
+    // Without it, the study stops and can be continued. This one would take hours.
+    let study = TinyStudy::edited(&[("steps = 6", "steps = 10000000")]);
     let mut driver = Background::start(&mut study.drive("other", &["--quiet"]));
     assert!(driver.wait_until(|| study.path("other/models").is_dir()), "it ended too soon");
     driver.signal("HUP");
