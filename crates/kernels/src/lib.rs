@@ -10,7 +10,8 @@
 //! instruction sets (see [`InstructionSet`]).
 //!
 //! Work is shared through the rayon pool of the calling thread. A caller that runs many small
-//! operations should do so inside `ThreadPool::install`, which spares a hand-over for each.
+//! operations should do so inside `ThreadPool::install`, which spares a hand-over for each, and hold an [`Awake`] meanwhile,
+//! which spares waking the other threads.
 //!
 //! This is the only crate of the workspace with `unsafe` code: vector instructions and results
 //! written in parallel need it. Every block says why it is sound.
