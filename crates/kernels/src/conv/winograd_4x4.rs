@@ -373,6 +373,24 @@ fn row_start(g: &Geometry, plane: *const f32, row: &Row, i: usize) -> *const f32
     if inside { start } else { ZEROS.as_ptr() }
 }
 
+/// A vector of a few rows, of `width` numbers each, from where `start` says.
+///
+/// # Safety
+/// As the methods of `S`; there are `width` numbers at each start.
+#[inline(always)]
+unsafe fn few_rows<S: Simd>(width: usize, rows: &[Row], start: impl Fn(&Row) -> *const f32) -> S::V {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut joined = S::splat(0.0);
+        for (place, row) in rows.iter().enumerate() {
+            let first = place * width;
+            let part = S::load_range(start(row).wrapping_sub(first), first, first + width);
+            joined = if place == 0 { part } else { S::or(joined, part) };
+        }
+        joined
+    }
+}
+
 /// Of each block in a vector of them, row `i` of what it reads without the outermost columns: one vector a column.
 ///
 /// # Safety
@@ -394,12 +412,8 @@ unsafe fn phases<S: Simd, const VECTORS: usize>(
                 *piece = S::load(from.add(k % VECTORS.max(1) * S::LANES));
             } else {
                 let count = S::LANES / g.width;
-                for (place, row) in rows.get_unchecked(k * count..(k + 1) * count).iter().enumerate() {
-                    let first = place * g.width;
-                    let from = row_start(g, plane, row, i).wrapping_sub(first);
-                    let part = S::load_range(from, first, first + g.width);
-                    *piece = if place == 0 { part } else { S::or(*piece, part) };
-                }
+                let rows = rows.get_unchecked(k * count..(k + 1) * count);
+                *piece = few_rows::<S>(g.width, rows, |row| row_start(g, plane, row, i));
             }
         }
         let (even, odd) = S::deinterleave(pieces[0], pieces[1]);
@@ -544,20 +558,23 @@ unsafe fn finish_vector<S: Simd, const VECTORS: usize>(
                     }
                 } else {
                     let count = S::LANES / g.width;
-                    for (place, row) in rows.get_unchecked(k * count..(k + 1) * count).iter().enumerate() {
-                        if row.y < g.height {
-                            let first = place * g.width;
-                            let at = row.start + q * g.width;
-                            let piece = match added {
-                                Some(added) => {
-                                    let added = added.add(at).wrapping_sub(first);
-                                    S::add(piece, S::load_range(added, first, first + g.width))
-                                }
-                                None => piece,
+                    let rows = rows.get_unchecked(k * count..(k + 1) * count);
+                    let piece = match added {
+                        Some(added) => {
+                            let start = |row: &Row| {
+                                let there = added.wrapping_add(row.start + q * g.width);
+                                if row.y < g.height { there } else { ZEROS.as_ptr() }
                             };
-                            let mut joined = [0.0f32; 16];
-                            S::store(joined.as_mut_ptr(), piece);
-                            let (to, from) = (plane.0.add(at), joined.as_ptr().add(first));
+                            S::add(piece, few_rows::<S>(g.width, rows, start))
+                        }
+                        None => piece,
+                    };
+                    let mut joined = [0.0f32; 16];
+                    S::store(joined.as_mut_ptr(), piece);
+                    for (place, row) in rows.iter().enumerate() {
+                        if row.y < g.height {
+                            let to = plane.0.add(row.start + q * g.width);
+                            let from = joined.as_ptr().add(place * g.width);
                             // Four or eight numbers.
                             to.cast::<[f32; 4]>().write_unaligned(from.cast::<[f32; 4]>().read_unaligned());
                             if g.width == 8 {
